@@ -1,0 +1,1 @@
+"""A campaign and a recipient to exact message octets."""

@@ -1,0 +1,1 @@
+"""What happened to every recipient: the only memory between runs."""

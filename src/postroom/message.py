@@ -1,0 +1,35 @@
+"""Envelope and Message: finished octets and for whom, frozen. The one value that crosses from composing to sending."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who is named in MAIL and RCPT (RFC 5321 section 2.3.1); says nothing about what the headers show.
+
+    sender, recipients: addr-specs with A-label domains, ASCII. `own` is the row's own address, one of the recipients;
+    the others come from cc, bcc and further To mailboxes.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    own: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One transaction's content.
+
+    key: the recipient's key in the journal. row: physical line in the table. octets: headers and body, CRLF line ends
+    only, no bare CR or LF, no NUL, no line over 998 octets, ends with CRLF; not dot-stuffed.
+    message_id: without angle brackets. date: seconds since the epoch (UTC) as written into Date.
+    digest: hex SHA-256 over everything that was rendered for this recipient, without Date.
+    """
+
+    key: str
+    row: int
+    envelope: Envelope
+    octets: bytes
+    message_id: str
+    date: int
+    digest: str

@@ -1,0 +1,1 @@
+"""Where messages, session and journal meet."""

@@ -1,0 +1,1 @@
+"""Octets over one connection to the relay and back: knows messages and replies, nothing of campaigns."""

@@ -1,0 +1,192 @@
+"""The template pair and the campaign's small templates, rendered for one row: words, not yet a message.
+
+Sandboxed Jinja2 that knows no environment and no file but those beside a template. HTML is autoescaped because it is
+the HTML part, whatever its file is called; text, subject and headers are not. What a cell brings is data: it is
+rendered into a template once and never rendered itself. An undefined variable is an error with its place.
+"""
+
+import keyword
+import os
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+
+from postroom.errors import Place, PostroomError, TemplateError
+from postroom.read.project import display
+
+MOST_OUTPUT = 5 << 20
+MOST_SOURCE = 2 << 20
+# Names that Jinja2 takes for itself: a column called so is reached by row["..."] alone.
+JINJA_WORDS = {"none", "true", "false", "loop", "self", "super", "caller", "varargs", "kwargs", "not", "and", "or", "in", "is",
+               "if", "else", "elif", "for", "import", "include", "range", "dict", "lipsum", "cycler", "joiner", "namespace"}
+OURS = ("row", "now", "unsubscribe_url", "unsubscribe_token")
+
+
+class Undefined(jinja2.StrictUndefined):
+    """An undefined variable's message says which name, and how a column with odd letters is reached."""
+
+    @property
+    def _undefined_message(self):
+        if isinstance(self._undefined_obj, Row):
+            return f'there is no column "{self._undefined_name}"'
+        if self._undefined_hint or self._undefined_obj is not jinja2.utils.missing:
+            return super()._undefined_message
+        return f'"{self._undefined_name}" is neither a column nor in `vars`'
+
+
+class Row(dict):
+    """A row's cells by column name, as templates see it."""
+
+
+class Environment(ImmutableSandboxedEnvironment):
+    """The sandbox, and a bound on what `*` may repeat: "x" * 2000000000 would be built before its length is seen."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context, operator, left, right):
+        for value, times in ((left, right), (right, left)):
+            if isinstance(times, int) and (times > MOST_OUTPUT if operator == "**" else
+                                           hasattr(value, "__len__") and len(value) * times > MOST_OUTPUT):
+                raise SecurityError(f"{operator} makes more than {MOST_OUTPUT:,} characters")
+        if operator == "**" and isinstance(left, int) and isinstance(right, int) and right * left.bit_length() > 10_000:
+            raise SecurityError("** makes a number that is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+class Loader(jinja2.BaseLoader):
+    """Templates beside the first one, by names without `..`; remembers what it has read, for the content digest."""
+
+    def __init__(self, project, folder: str):
+        self.project, self.folder, self.sources = project, folder, {}
+
+    def get_source(self, environment, name):
+        if ".." in name.split("/") or os.path.isabs(name) or "\\" in name:
+            raise TemplateError(f'"{name}" leads out of the template\'s folder', None, "name a file beside the template")
+        path = os.path.join(self.folder, name)
+        if not os.path.exists(path):
+            raise jinja2.TemplateNotFound(name)
+        place = Place(display(path))
+        octets = self.project.read(path, place, MOST_SOURCE)
+        try:
+            source = octets.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = octets.count(b"\n", 0, error.start) + 1
+            raise TemplateError(f"octet {error.start} (0x{octets[error.start]:02X}) is not UTF-8", Place(place.file, line),
+                                "save the template as UTF-8") from None
+        self.sources[path] = octets
+        return source, place.file, None
+
+
+class Templates:
+    """Compiled templates by the campaign's own names: "html", "text", ("subject",), ("cc", 0), ...
+
+    Raises Faults-worthy TemplateErrors one at a time: compile() is called for each, so that a caller can collect them.
+    """
+
+    def __init__(self, project):
+        self.project = project
+        self.loaders = []
+        self.small = Environment(undefined=Undefined, autoescape=False, keep_trailing_newline=True)
+        self.places = {}
+
+    def file(self, path: str, place, html: bool):
+        """Compile a template file of the campaign. place: where the campaign names it."""
+        real = self.project.resolve(path, place)
+        loader = Loader(self.project, os.path.dirname(real))
+        self.loaders.append(loader)
+        environment = Environment(undefined=Undefined, autoescape=html, keep_trailing_newline=True, loader=loader)
+        try:
+            return environment.get_template(os.path.basename(real))
+        except jinja2.TemplateError as error:
+            raise self._explained(error, Place(display(real)), None) from None
+
+    def text(self, source: str, place):
+        """Compile a small template of the campaign file, or return it as it is where nothing in it varies."""
+        if "{" not in source:
+            return source
+        # The place's text is the code's file name, so that a traceback leads back here.
+        filename = f"<{place}>"
+        self.places[filename] = place
+        try:
+            code = self.small.compile(source, filename=filename)
+        except jinja2.TemplateError as error:
+            raise self._explained(error, place, None) from None
+        return jinja2.Template.from_code(self.small, code, self.small.make_globals(None))
+
+    def render(self, template, context: dict, row: int) -> str:
+        """One template's output for one row. Raises TemplateError with template, line and row."""
+        if isinstance(template, str):
+            return template
+        try:
+            output = template.render(context) if template.environment is self.small else _bounded(template, context)
+        except PostroomError as error:
+            if isinstance(error.where, Place):
+                error.where.row = row
+            raise
+        except jinja2.TemplateError as error:
+            raise self._explained(error, self._place(error, template), row) from None
+        except RecursionError:
+            raise TemplateError("it includes itself without end", self._place(None, template, row), "end the recursion") from None
+        except MemoryError:
+            raise TemplateError("it needs more memory than there is", self._place(None, template, row), "make it smaller") from None
+        except Exception as error:  # noqa: BLE001 - a template's own mistake (a filter on the wrong type) can raise anything
+            place = self._place(error, template)
+            place.row = row
+            raise TemplateError(str(error) or type(error).__name__, place, "correct the expression") from None
+        if len(output) > MOST_OUTPUT:
+            raise TemplateError(f"the result has more than {MOST_OUTPUT:,} characters", self._place(None, template, row), "make it smaller")
+        return output
+
+    def sources(self) -> dict[str, bytes]:
+        """Every template file read so far, includes too: path to octets."""
+        return {path: octets for loader in self.loaders for path, octets in loader.sources.items()}
+
+    def _place(self, error, template, row=None):
+        """The deepest template line that the traceback names."""
+        place = self.places.get(template.filename) or Place(template.filename)
+        if template.filename in self.places:
+            place = Place(place.file, place.line, place.column, row)
+        files = {display(path) for path in self.sources()}
+        trace = error.__traceback__ if error else None
+        while trace is not None:
+            filename = trace.tb_frame.f_code.co_filename
+            if filename in files:
+                place = Place(filename, trace.tb_lineno)
+            trace = trace.tb_next
+        place.row = row
+        return place
+
+    def _explained(self, error, place, row):
+        if isinstance(error, jinja2.TemplateSyntaxError):
+            if error.filename and error.filename not in self.places:
+                place = Place(error.filename, error.lineno)
+            place.row = row
+            return TemplateError(f"template syntax: {error.message}", place, _syntax_advice(error))
+        place.row = row
+        if isinstance(error, jinja2.TemplateNotFound):
+            return TemplateError(f'there is no template "{error.message}" beside this one', place, "correct the name or add the file")
+        if isinstance(error, jinja2.UndefinedError):
+            return TemplateError(error.message, place, "correct the name, add the column, or give a default: {{ name | default('…') }}")
+        return TemplateError(error.message or type(error).__name__, place, "correct the template")
+
+
+def variables(campaign, columns) -> list[str]:
+    """The columns that templates can name directly; the others are reached by row["..."] alone."""
+    return [name for name in columns if name.isidentifier() and not keyword.iskeyword(name)
+            and name not in JINJA_WORDS and name not in OURS and name not in campaign.vars]
+
+
+def _bounded(template, context):
+    parts, length = [], 0
+    for part in template.generate(context):
+        length += len(part)
+        if length > MOST_OUTPUT:
+            raise SecurityError(f"the result has more than {MOST_OUTPUT:,} characters")
+        parts.append(part)
+    return "".join(parts)
+
+
+def _syntax_advice(error):
+    if "Missing end of comment tag" in error.message:
+        return "CSS such as a{#b} looks like a Jinja2 comment: write a space behind the brace, or use {% raw %}"
+    return "correct the template; CSS or code with {{, {% or {# goes between {% raw %} and {% endraw %}"

@@ -1,0 +1,147 @@
+"""The project around a campaign: its root, `.env` and ${...}, and which files may be read.
+
+The root is the nearest folder at or above the campaign that holds `postroom.yaml`, else the campaign's own folder.
+The journal lives there, and no path may lead out of it unless the campaign names it in `allow_paths`.
+"""
+
+import os
+import re
+import stat
+
+from postroom.address import shown
+from postroom.errors import CampaignError, Place
+from postroom.read import marked_yaml
+
+ROOT_FILE, STATE_FOLDER = "postroom.yaml", ".postroom"
+# As Compose files have it: ${X}, ${X:-default}, ${X:?message}, and $$ for a dollar sign.
+VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?])([^{}]*))?\}|\{[^}]*\}?)")
+
+
+class Unset(Exception):
+    """A variable that neither the environment nor .env has; says so in words for people."""
+
+
+class Project:
+    """root: real path of the project's root. folder: real path of the campaign's folder. environment: .env and the
+    real environment, which wins. allowed: real paths outside the root that the campaign names."""
+
+    def __init__(self, campaign_file: str):
+        self.folder = os.path.realpath(os.path.dirname(os.path.abspath(campaign_file)))
+        self.root = self._find_root()
+        self.allowed = ()
+        self.environment = {**self._dotenv(), **os.environ}
+
+    @property
+    def state_folder(self) -> str:
+        return os.path.join(self.root, STATE_FOLDER)
+
+    def _find_root(self):
+        above = self.folder
+        between = []
+        while True:
+            if os.path.isfile(os.path.join(above, ROOT_FILE)):
+                break
+            between.append(above)
+            if os.path.dirname(above) == above:
+                return self.folder
+            above = os.path.dirname(above)
+        for folder in between:
+            if os.path.isdir(os.path.join(folder, STATE_FOLDER)):
+                raise CampaignError(f"there is a journal in {display(os.path.join(folder, STATE_FOLDER))}, but the project's "
+                                    f"root is now {display(above)}: what was sent before would be forgotten",
+                                    display(os.path.join(above, ROOT_FILE)),
+                                    f"move the folder {STATE_FOLDER} beside {ROOT_FILE}, or remove {ROOT_FILE}")
+        self._empty(os.path.join(above, ROOT_FILE))
+        return above
+
+    def _empty(self, path):
+        with open(path, "rb") as file:
+            settings = marked_yaml.load(file.read(marked_yaml.MOST_OCTETS + 1), display(path))
+        if settings.value:
+            first = next(iter(settings.value)) if isinstance(settings.value, dict) else settings.value
+            raise CampaignError(f'"{first}" is not known here', settings.place((first,)),
+                                f"{ROOT_FILE} marks the project's root; keep settings in the campaign files")
+
+    def _dotenv(self):
+        path = os.path.join(self.root, ".env")
+        if not os.path.isfile(path):
+            return {}
+        from dotenv import dotenv_values
+
+        try:
+            # Values are taken as written: a password may hold a dollar sign.
+            return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+        except UnicodeDecodeError:
+            raise CampaignError("the file is not UTF-8", Place(display(path)), "save it as UTF-8") from None
+
+    def interpolated(self, text: str) -> str:
+        """`text` with ${X} replaced once; what a variable brings is not looked at again. Raises Unset."""
+        return VARIABLE.sub(self._variable, text) if "$" in text else text
+
+    def _variable(self, found):
+        if found[0] == "$$":
+            return "$"
+        name, operator, word = found[1], found[2], found[3]
+        if name is None:
+            raise Unset(f'"{shown(found[0])}" is not a variable; write ${{NAME}}, or $$ for a dollar sign')
+        value = self.environment.get(name)
+        # As in Compose: with a colon an empty variable counts as missing.
+        if value or (value is not None and operator is None):
+            return value
+        if operator == "-":
+            return word
+        if operator == "?" and word:
+            raise Unset(f"{name} is not set: {word}")
+        raise Unset(f"the environment variable {name} is not set")
+
+    def allow(self, paths):
+        """Let the campaign read these too; relative to its folder."""
+        self.allowed = tuple(os.path.realpath(os.path.join(self.folder, os.path.expanduser(path))) for path in paths)
+
+    def resolve(self, path: str, place) -> str:
+        """The real path of a file that the campaign names, links and `..` resolved, below the root or allowed.
+
+        Raises CampaignError where it leads elsewhere, is missing, or is not a regular file.
+        """
+        if "\0" in path:
+            raise CampaignError("a path cannot hold a NUL character", place, "correct the path")
+        real = os.path.realpath(os.path.join(self.folder, path))
+        if not any(_inside(real, folder) for folder in (self.root, *self.allowed)):
+            raise CampaignError(f'"{shown(path)}" leads out of the project\'s root {display(self.root)}', place,
+                                f"move the file, name it in `allow_paths`, or put an empty {ROOT_FILE} higher up to widen the root")
+        try:
+            mode = os.stat(real).st_mode
+        except OSError as error:
+            raise CampaignError(f'"{shown(path)}": {_reason(error)}', place, "correct the path or add the file") from None
+        if not stat.S_ISREG(mode):
+            raise CampaignError(f'"{shown(path)}" is not a regular file', place, "name a file")
+        return real
+
+    def read(self, path: str, place, most_octets: int) -> bytes:
+        """The octets of a file that the campaign names. Raises CampaignError, also where it is larger than allowed."""
+        real = self.resolve(path, place)
+        try:
+            # O_NONBLOCK: should the file have become a pipe meanwhile, opening it must not wait for a writer.
+            descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            with open(descriptor, "rb") as file:
+                octets = file.read(most_octets + 1)
+        except OSError as error:
+            raise CampaignError(f'"{shown(path)}": {_reason(error)}', place, "make it readable") from None
+        if len(octets) > most_octets:
+            raise CampaignError(f'"{shown(path)}" is larger than {most_octets:,} octets', place, "make it smaller")
+        return octets
+
+
+def display(path: str) -> str:
+    """A path as a person here would type it: relative to where they stand if it is below, else in full."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir + os.sep + os.pardir) and os.path.isabs(path) else relative
+
+
+def _inside(path, folder):
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _reason(error: OSError) -> str:
+    return {FileNotFoundError: "there is no such file", PermissionError: "it may not be read",
+            IsADirectoryError: "it is a folder"}.get(type(error), (error.strerror or "it cannot be read").lower())

@@ -78,10 +78,7 @@ class Loader(jinja2.BaseLoader):
 
 
 class Templates:
-    """Compiled templates by the campaign's own names: "html", "text", ("subject",), ("cc", 0), ...
-
-    Raises Faults-worthy TemplateErrors one at a time: compile() is called for each, so that a caller can collect them.
-    """
+    """Compiles and renders a campaign's templates, one at a time, so that a caller can collect the faults of all."""
 
     def __init__(self, project):
         self.project = project
@@ -118,24 +115,19 @@ class Templates:
         if isinstance(template, str):
             return template
         try:
-            output = template.render(context) if template.environment is self.small else _bounded(template, context)
+            return _bounded(template, context)
         except PostroomError as error:
-            if isinstance(error.where, Place):
-                error.where.row = row
+            error.where = error.where or self._place(error, template)
+            error.where.row = row
             raise
         except jinja2.TemplateError as error:
-            raise self._explained(error, self._place(error, template), row) from None
+            raise self._explained(error, self._place(error, template, row), row) from None
         except RecursionError:
             raise TemplateError("it includes itself without end", self._place(None, template, row), "end the recursion") from None
         except MemoryError:
             raise TemplateError("it needs more memory than there is", self._place(None, template, row), "make it smaller") from None
         except Exception as error:  # noqa: BLE001 - a template's own mistake (a filter on the wrong type) can raise anything
-            place = self._place(error, template)
-            place.row = row
-            raise TemplateError(str(error) or type(error).__name__, place, "correct the expression") from None
-        if len(output) > MOST_OUTPUT:
-            raise TemplateError(f"the result has more than {MOST_OUTPUT:,} characters", self._place(None, template, row), "make it smaller")
-        return output
+            raise TemplateError(str(error) or type(error).__name__, self._place(error, template, row), "correct the expression") from None
 
     def sources(self) -> dict[str, bytes]:
         """Every template file read so far, includes too: path to octets."""
@@ -143,17 +135,15 @@ class Templates:
 
     def _place(self, error, template, row=None):
         """The deepest template line that the traceback names."""
-        place = self.places.get(template.filename) or Place(template.filename)
-        if template.filename in self.places:
-            place = Place(place.file, place.line, place.column, row)
+        named = self.places.get(template.filename) or Place(template.filename)
+        place = Place(named.file, named.line, named.column, row)
         files = {display(path) for path in self.sources()}
         trace = error.__traceback__ if error else None
         while trace is not None:
             filename = trace.tb_frame.f_code.co_filename
             if filename in files:
-                place = Place(filename, trace.tb_lineno)
+                place = Place(filename, trace.tb_lineno, row=row)
             trace = trace.tb_next
-        place.row = row
         return place
 
     def _explained(self, error, place, row):

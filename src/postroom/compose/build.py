@@ -1,0 +1,343 @@
+"""A campaign compiled once; per recipient the words are rendered, and the parts joined to a Message.
+
+Structure, boundaries, static headers, images and shared attachments are encoded when the campaign is compiled. What is
+left per message: the two bodies, the headers that vary, and one join.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+
+from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
+from postroom.compose import mime, unsubscribe
+from postroom.compose.files import File, Files, encoded_size
+from postroom.compose.plaintext import plain_text
+from postroom.compose.templates import Row, Templates, variables
+from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
+from postroom.message import Envelope, Message
+
+ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
+# What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
+CONTENT_KEYS = ("kind", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
+PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One recipient's words and files; not encoded yet. digest: hex SHA-256 over all of it, Date apart.
+
+    size: an upper bound of the message's octets.
+    """
+
+    key: str
+    row: int
+    own: str
+    from_: Mailbox
+    to: tuple[Mailbox, ...]
+    cc: tuple[Mailbox, ...]
+    bcc: tuple[Mailbox, ...]
+    reply_to: tuple[Mailbox, ...]
+    subject: str
+    headers: tuple[tuple[str, str], ...]
+    unsubscribe: tuple[str, ...]
+    html: str | None
+    text: str | None
+    files: tuple[File, ...]
+    digest: str
+    size: int
+
+
+class Composer:
+    """A compiled campaign: render(row) gives the words, message(rendered) the octets.
+
+    columns: the table's. now: what templates see as `now`, a datetime with a zone.
+    Raises Faults with everything that is wrong before any row is looked at.
+    """
+
+    def __init__(self, campaign, table, now: datetime.datetime):
+        self.campaign, self.table, self.now = campaign, table, now
+        self.templates, self.files = Templates(campaign.project), Files(campaign.project)
+        faults = []
+
+        def attempt(step, *arguments):
+            try:
+                return step(*arguments)
+            except PostroomError as error:
+                faults.append(error)
+
+        self.small = {name: attempt(self.templates.text, source, place) for name, source, place in self._small_templates()}
+        self.html = campaign.html and attempt(self.templates.file, campaign.html, campaign.place("html"), True)
+        named_text = campaign.text if campaign.text != "none" else None
+        self.text = named_text and attempt(self.templates.file, named_text, campaign.place("text"), False)
+        self.images = [attempt(self._image, name) for name in campaign.images]
+        self.shared = {number: attempt(self._attachment, number, {}, 0) for number in self._shared_attachments()}
+        faults += self._unusable_settings()
+        if faults:
+            raise Faults(faults)
+        self.columns = variables(campaign, table.columns)
+        self.base = {**campaign.vars, "now": now}
+        self._compile()
+
+    def warnings(self):
+        """What is no fault, but a person should know."""
+        hidden = [name for name in self.table.columns if name not in self.columns]
+        return [CampaignError(f'the column "{shown(name)}" is no plain name in templates', Place(self.table.file, 1),
+                              f'write row["{shown(name)}"]') for name in hidden]
+
+    def content(self) -> dict[str, str]:
+        """Hex SHA-256 of everything that makes this edition what it is, by a name that people understand."""
+        files = {os.path.relpath(path, self.campaign.project.root): hashlib.sha256(octets).hexdigest()
+                 for path, octets in self.templates.sources().items()}
+        for file in (*self.images, *self.shared.values()):
+            files[os.path.relpath(file.path, self.campaign.project.root)] = file.sha256
+        settings = self.campaign.model_dump(mode="json", include=set(CONTENT_KEYS))
+        settings["recipients.key"] = self.campaign.recipients.key or [self.campaign.recipients.email]
+        if self.campaign.unsubscribe:
+            # Without the secret: not even its hash belongs into the journal.
+            settings["unsubscribe"] = [self.campaign.unsubscribe.mailto, self.campaign.unsubscribe.url]
+        words = {f"`{name.rstrip('_')}`": hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+                 for name, value in settings.items()}
+        return {**files, **words}
+
+    def attachments(self, row: dict, line: int) -> tuple[File, ...]:
+        """The files that go with one row. Raises for a missing one, with its row."""
+        files = [self.shared.get(number) or self._attachment(number, self._context(row), line)
+                 for number in range(len(self.campaign.attachments))]
+        return tuple(file for file in files if file is not None)
+
+    def render(self, row: dict, line: int, key: str) -> Rendered:
+        """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
+        context = self._context(row)
+        links = self._add_unsubscribe(context, key, line)
+        own = self._own(row, line)
+        fields = {name: self._mailboxes(name, context, line) for name in ADDRESS_FIELDS}
+        fields["to"] = fields["to"] if self.campaign.to else (own,)
+        if own.address.lower() not in {mailbox.address.lower() for mailbox in fields["to"]}:
+            raise RecipientError(f'the row\'s own address "{own.address}" is not among `to`', self._place_of(("to",), line),
+                                 f"write {{{{ {self.campaign.recipients.email} }}}} into `to`")
+        sender = self._mailbox(("from",), context, line)
+        if sender is None:
+            raise RecipientError("`from` is empty", self._place_of(("from",), line), "give it an address")
+        subject = self._header(("subject",), context, line)
+        if not subject:
+            raise RecipientError("the subject is empty", self._place_of(("subject",), line), "give every row a subject")
+        headers = tuple((name, value) for name in self.campaign.headers if (value := self._header(("headers", name), context, line)))
+        html = self.html and self.templates.render(self.html, context, line)
+        text = self.templates.render(self.text, context, line) if self.text else None
+        if self.text is None and self.campaign.text != "none":
+            text = plain_text(html)
+        self._not_empty(html, text, line)
+        files = self.attachments(row, line)
+        said = (key, own.address, sender, *fields.values(), subject, headers, links, html, text, files and [f[1:5] for f in files])
+        digest = hashlib.sha256(repr((self.static_digest, said)).encode("utf-8", "surrogatepass")).hexdigest()
+        return Rendered(key, line, own.address, sender, **fields, subject=subject, headers=headers, unsubscribe=links, html=html,
+                        text=text, files=files, digest=digest, size=self._most_octets(html, text, files))
+
+    def message_id(self, key: str, domain: str, repeat: int = 0) -> str:
+        """One per recipient and edition: a repeat of the same mail is recognised by whoever has it already."""
+        identity = json.dumps([self.campaign.name, self.campaign.edition, key, repeat])
+        return f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}"
+
+    def message(self, rendered: Rendered, date: int, repeat: int = 0) -> Message:
+        """The finished octets. date: seconds since the epoch, for Date. Same input, same octets."""
+        message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
+        zone = self.campaign.zone
+        moment = datetime.datetime.fromtimestamp(date, zone) if zone else datetime.datetime.fromtimestamp(date).astimezone()
+        head = [b"Date: ", mime.date(moment).encode("ascii"), b"\r\n", mime.address_header("From", [rendered.from_])]
+        for name, mailboxes in (("Reply-To", rendered.reply_to), ("To", rendered.to), ("Cc", rendered.cc)):
+            if mailboxes:
+                head.append(mime.address_header(name, mailboxes))
+        head += [mime.text_header("Subject", rendered.subject), f"Message-ID: <{message_id}>\r\n".encode("ascii")]
+        if rendered.unsubscribe:
+            head.append(mime.literal_header("List-Unsubscribe", rendered.unsubscribe))
+            if rendered.unsubscribe[0].startswith("<https:"):
+                head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
+        head += [mime.text_header(name, value) for name, value in rendered.headers]
+        octets = b"".join([*head, self.static_head, *self._parts(rendered)])
+        mailboxes = {mailbox.address.lower(): mailbox.address for mailbox in (*rendered.bcc, *rendered.cc, *rendered.to)}
+        mailboxes[rendered.own.lower()] = rendered.own
+        order = dict.fromkeys(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))
+        envelope = Envelope(rendered.from_.address, tuple(mailboxes[address] for address in order), rendered.own)
+        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest)
+
+    # Compiling
+
+    def _small_templates(self):
+        campaign = self.campaign
+        yield ("from",), campaign.from_, campaign.place("from")
+        yield ("subject",), campaign.subject, campaign.place("subject")
+        for field in ADDRESS_FIELDS:
+            for number, source in enumerate(getattr(campaign, field) or ()):
+                yield (field, number), source, campaign.place(field, number)
+        for name, source in campaign.headers.items():
+            yield ("headers", name), source, campaign.place("headers", name)
+        for number, attachment in enumerate(campaign.attachments):
+            for key in ("file", "name"):
+                if (source := getattr(attachment, key)) is not None:
+                    yield ("attachments", number, key), source, campaign.place("attachments", number, key)
+        if campaign.unsubscribe and campaign.unsubscribe.url:
+            yield ("unsubscribe", "url"), campaign.unsubscribe.url, campaign.place("unsubscribe", "url")
+
+    def _image(self, name):
+        return self.files.look(self.campaign.images[name], self.campaign.place("images", name), content_id=name)
+
+    def _shared_attachments(self):
+        return [number for number in range(len(self.campaign.attachments))
+                if all(isinstance(self.small.get(("attachments", number, key), ""), str) for key in ("file", "name"))]
+
+    def _unusable_settings(self):
+        campaign = self.campaign
+        for name in campaign.vars:
+            if name in self.table.columns:
+                yield CampaignError(f'"{shown(name)}" is both a column and in `vars`', campaign.place("vars", name), "rename one of them")
+        if campaign.images and not campaign.html:
+            yield CampaignError("`images` are shown in HTML, but there is no `html`", campaign.place("images"),
+                                "add the HTML template, or attach the files")
+        url = campaign.unsubscribe and campaign.unsubscribe.url
+        if url and not url.startswith("https://"):
+            yield CampaignError("the address to unsubscribe must begin with https://", campaign.place("unsubscribe", "url"),
+                                "mail programs offer one click only over https (RFC 8058)")
+        if url and "unsubscribe_token" in url and not campaign.unsubscribe.secret:
+            yield CampaignError("the unsubscribe token needs a secret to sign it", campaign.place("unsubscribe"),
+                                "add `secret: ${UNSUBSCRIBE_SECRET}` and set it to a long random text, the same for years")
+
+    def _compile(self):
+        identity = json.dumps([self.campaign.name, self.campaign.edition])
+        mark = hashlib.sha256(identity.encode()).hexdigest()[:24]
+        # "=_" can stand in no quoted-printable and no base64 body, so no text can hold a boundary.
+        self.boundaries = {level: f"=_{mark}_{level}".encode("ascii") for level in ("mixed", "related", "alternative")}
+        self.static_head = PRECEDENCE[self.campaign.kind] + b"MIME-Version: 1.0\r\n"
+        self.image_parts = [self.files.part(file, self.campaign.place("images", file.content_id)) for file in self.images]
+        self.static_digest = hashlib.sha256(repr((self.campaign.name, self.campaign.edition, self.campaign.kind,
+                                                  [file[1:5] for file in self.images])).encode()).hexdigest()
+        self.image_octets = sum(map(len, self.image_parts)) + 100 * len(self.image_parts)
+
+    # Rendering
+
+    def _context(self, row):
+        context = dict(self.base)
+        for name in self.columns:
+            context[name] = row[name]
+        context["row"] = Row(row)
+        return context
+
+    def _add_unsubscribe(self, context, key, line):
+        settings = self.campaign.unsubscribe
+        if settings is None:
+            return ()
+        signed = unsubscribe.token(settings.secret.get_secret_value(), self.campaign.name, key) if settings.secret else None
+        if signed:
+            context["unsubscribe_token"] = signed
+        url = None
+        if settings.url:
+            url = self._header(("unsubscribe", "url"), context, line)
+            if not url.isascii() or any(character in url for character in " <>,\""):
+                raise TemplateError(f'the address to unsubscribe "{shown(url)}" holds characters that no URL may hold',
+                                    self._place_of(("unsubscribe", "url"), line), "pass the cell through | urlencode")
+        links = unsubscribe.uris(url, settings.mailto, signed)
+        context["unsubscribe_url"] = url or links[0].strip("<>,")
+        return tuple(links)
+
+    def _own(self, row, line):
+        column = self.campaign.recipients.email
+        place = Place(self.table.file, line, column)
+        try:
+            mailbox = parse_mailbox(row[column])
+        except AddressError as error:
+            raise RecipientError(str(error), place, "correct it") from None
+        if mailbox is None:
+            raise RecipientError("the address is empty", place, "fill it in, or remove the row")
+        if mailbox.name or "<" in row[column]:
+            raise RecipientError(f'"{shown(row[column])}" is a name and an address; a bare address is wanted here', place,
+                                 "put the name into a column of its own, and write `to: \"{{ name }} <{{ email }}>\"`")
+        return mailbox
+
+    def _mailboxes(self, field, context, line):
+        found = (self._mailbox((field, number), context, line) for number in range(len(getattr(self.campaign, field) or ())))
+        return tuple(mailbox for mailbox in found if mailbox is not None)
+
+    def _mailbox(self, name, context, line):
+        try:
+            return parse_mailbox(self._header(name, context, line))
+        except AddressError as error:
+            raise RecipientError(str(error), self._place_of(name, line), "correct the cell or the campaign") from None
+
+    def _header(self, name, context, line):
+        """A value for a header: rendered, trimmed, without any line break or control character."""
+        value = self.templates.render(self.small[name], context, line).strip()
+        if found := CONTROL.search(value):
+            cells = context["row"]
+            guilty = [column for column, cell in cells.items() if CONTROL.search(cell.strip()) or (CONTROL.search(cell) and cell in value)]
+            what = "line break" if found[0] in "\r\n\u2028\u2029\x85" else "control character"
+            words = f"a {what} ({code_point(found[0])}) would reach {'.'.join(map(str, name))}"
+            place = Place(self.table.file, line, ", ".join(guilty)) if guilty else self._place_of(name, line)
+            raise RecipientError(words, place, "remove it from the cell" if guilty else "remove it from the campaign")
+        return value
+
+    def _attachment(self, number, context, line):
+        setting, place = self.campaign.attachments[number], self._place_of(("attachments", number), line)
+        path = self.templates.render(self.small["attachments", number, "file"], context, line).strip()
+        if not path:
+            return None
+        name = None
+        if setting.name is not None:
+            name = self.templates.render(self.small["attachments", number, "name"], context, line)
+        return self.files.look(path, place, name, setting.type)
+
+    def _not_empty(self, html, text, line):
+        for what, body in (("html", html), ("text", text)):
+            if body is not None and not body.strip():
+                raise TemplateError(f"the {what} part is empty for this row", self._place_of((what,), line), "correct the template")
+
+    def _place_of(self, path, line):
+        place = self.campaign.place(*path)
+        return Place(place.file, place.line, place.column, line or None)
+
+    # Octets
+
+    def _most_octets(self, html, text, files):
+        # Base64 is the longest that a body can become, as the shorter encoding is taken.
+        bodies = sum(len(body.encode()) * 4 // 3 * 78 // 76 + 400 for body in (html, text) if body is not None)
+        return 4000 + bodies + self.image_octets + sum(encoded_size(file) + 100 for file in files)
+
+    def _parts(self, rendered):
+        """Content-Type and body of the whole message, as a list of octets: mixed(related(alternative(text, html), images), files)."""
+        bodies = [_text_part(kind, body) for kind, body in ((b"plain", rendered.text), (b"html", rendered.html)) if body is not None]
+        attached = [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
+        level, kind = bodies[0], bodies[0][0].split(b";")[0].removeprefix(b"Content-Type: ")
+        if len(bodies) > 1:
+            level, kind = self._multipart("alternative", bodies), b"multipart/alternative"
+        if self.image_parts:
+            level = self._multipart("related", [level, *([part] for part in self.image_parts)], b'; type="' + kind + b'"')
+        if attached:
+            level = self._multipart("mixed", [level, *([part] for part in attached)])
+        return _with_final_line_end(level)
+
+    def _multipart(self, level, parts, more=b""):
+        boundary = self.boundaries[level]
+        joined = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
+        for part in parts:
+            joined += [b"--", boundary, b"\r\n", *part, b"\r\n"]
+        return [*joined, b"--", boundary, b"--"]
+
+
+def _text_part(kind, text):
+    encoding, octets = mime.body(text)
+    return [b"Content-Type: text/" + kind + b"; charset=utf-8\r\nContent-Transfer-Encoding: " + encoding + b"\r\n\r\n", octets]
+
+
+def _with_final_line_end(parts):
+    """A message ends with CRLF; a soft line break keeps a lone quoted-printable text as it is."""
+    if parts[-1].endswith(b"\r\n"):
+        return parts
+    lone_text = b"quoted-printable" in parts[0]
+    return [*parts, b"=\r\n" if lone_text else b"\r\n"]
+
+
+def faults_of(error: PostroomError) -> list[PostroomError]:
+    """One or several faults as a list."""
+    return error.errors if isinstance(error, Faults) else [error]
+
+

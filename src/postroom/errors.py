@@ -88,3 +88,8 @@ class Locked(PostroomError):
     """Another run of this campaign is under way."""
 
     exit_code = LOCKED
+
+
+def faults_of(error: PostroomError) -> list[PostroomError]:
+    """One fault or several, as a list."""
+    return error.errors if isinstance(error, Faults) else [error]

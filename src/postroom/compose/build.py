@@ -107,11 +107,17 @@ class Composer:
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
 
+    def varying_files(self, row: dict, line: int) -> str:
+        """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
+        if len(self.shared) == len(self.campaign.attachments):
+            return ""
+        return repr([file and file[:3] for file in self.attachments(row, line)])
+
     def render(self, row: dict, line: int, key: str) -> Rendered:
         """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
         context = self._context(row)
         links = self._add_unsubscribe(context, key, line)
-        own = self._own(row, line)
+        own = self.own(row, line)
         fields = {name: self._mailboxes(name, context, line) for name in ADDRESS_FIELDS}
         fields["to"] = fields["to"] if self.campaign.to else (own,)
         if own.address.lower() not in {mailbox.address.lower() for mailbox in fields["to"]}:
@@ -240,7 +246,8 @@ class Composer:
         context["unsubscribe_url"] = url or links[0].strip("<>,")
         return tuple(links)
 
-    def _own(self, row, line):
+    def own(self, row: dict, line: int) -> Mailbox:
+        """The mailbox in the row's address column. Raises RecipientError with line and column."""
         column = self.campaign.recipients.email
         place = Place(self.table.file, line, column)
         try:
@@ -334,10 +341,3 @@ def _with_final_line_end(parts):
         return parts
     lone_text = b"quoted-printable" in parts[0]
     return [*parts, b"=\r\n" if lone_text else b"\r\n"]
-
-
-def faults_of(error: PostroomError) -> list[PostroomError]:
-    """One or several faults as a list."""
-    return error.errors if isinstance(error, Faults) else [error]
-
-

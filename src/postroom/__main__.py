@@ -1,0 +1,7 @@
+"""`python -m postroom`."""
+
+import sys
+
+from postroom.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,151 @@
+"""Every recipient of this run read, rendered and checked before the first message leaves. Needs no network.
+
+What it found is kept on disk, not in memory: a list has no upper bound.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+
+from postroom.address import folded, shown
+from postroom.compose.build import Composer, Rendered
+from postroom.errors import Faults, Place, PostroomError, RecipientError
+from postroom.outcome import DEFERRED, LEAVING, PENDING, SKIPPED, UNCERTAIN
+
+MOST_FAULTS = 1000
+REMOVED = "removed"
+
+
+class Plan:
+    """What this run will do, row by row, in a temporary database that goes when the plan does."""
+
+    def __init__(self):
+        # An empty name is SQLite's temporary file: it never spills into memory, and nothing of it outlives us.
+        self._rows = sqlite3.connect("", isolation_level=None)
+        self._rows.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000; BEGIN;"
+                                 "CREATE TABLE listed(line INTEGER PRIMARY KEY, key TEXT UNIQUE, files TEXT, digest TEXT, date INTEGER)")
+
+    def add(self, line: int, key: str, files: str) -> int | None:
+        """List a recipient. Returns None, or the line that has the same key already."""
+        added = self._rows.execute("INSERT OR IGNORE INTO listed VALUES(?, ?, ?, NULL, NULL)", (line, key, files)).rowcount
+        return None if added else self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()[0]
+
+    def files(self, line: int) -> str:
+        return self._rows.execute("SELECT files FROM listed WHERE line = ?", (line,)).fetchone()[0]
+
+    def goes(self, line: int, digest: str, date: int | None) -> None:
+        """The recipient of this line is mailed in this run. date: that of the mail that this one repeats, or None."""
+        self._rows.execute("UPDATE listed SET digest = ?, date = ? WHERE line = ?", (digest, date, line))
+
+    def listed(self) -> Iterator[tuple[str, str]]:
+        """(key, digest or "") of every recipient."""
+        return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed")
+
+    def going(self) -> Iterator[tuple[int, str, str, int | None]]:
+        """(line, key, digest, date) of those who are mailed in this run, in the order of the table."""
+        return self._rows.execute("SELECT line, key, digest, date FROM listed WHERE digest IS NOT NULL ORDER BY line")
+
+    def close(self):
+        self._rows.close()
+
+
+class Preflight:
+    """Looks at every row once. After run(): the counts, the plan, and the faults.
+
+    states: keys to what the journal knows of them (state, reason, row_digest, date, due_at); empty where there is none.
+    limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
+    the mail that it repeats. now: seconds since the epoch, for what is due.
+    """
+
+    def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None,
+                 resend: bool = False, accept_changes: bool = False):
+        self.composer, self.table, self.states, self.now = composer, composer.table, states, now
+        self.limit, self.resend, self.accept_changes = limit, resend, accept_changes
+        self.plan, self.faults, self.more_faults = Plan(), [], 0
+        self.recipients = self.duplicates = self.going = 0
+        self.first: Rendered | None = None
+        self.largest: Rendered | None = None
+        self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
+
+    def run(self, seen: Callable[[int], None] = lambda rows: None) -> "Preflight":
+        """Look at every row; faults are collected, not raised. seen: told how many rows were looked at."""
+        try:
+            for chunk in self.table.chunks(self._fault):
+                self._chunk(chunk)
+                seen(len(chunk))
+        except PostroomError as error:
+            self._fault(error)
+        if not self.recipients and not self.faults:
+            self._fault(RecipientError("the table has no rows", Place(self.table.file, 2), "add one line for each recipient"))
+        return self
+
+    def passed(self) -> "Preflight":
+        """Itself, or raises Faults."""
+        if self.faults:
+            self.plan.close()
+            raise Faults(self.faults)
+        return self
+
+    def _fault(self, error):
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(error)
+        else:
+            self.more_faults += 1
+
+    def _chunk(self, chunk):
+        keys = self._keys(chunk)
+        known = self.states(keys)
+        for line, row, key in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, strict=True):
+            try:
+                self._row(line, row, key, known.get(key))
+            except PostroomError as error:
+                self._fault(error)
+
+    def _keys(self, chunk):
+        """What makes each row the same recipient tomorrow, column by column."""
+        columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
+        cells = [chunk[column].map(folded).tolist() for column in columns]
+        return cells[0] if len(cells) == 1 else [json.dumps(parts, ensure_ascii=False) for parts in zip(*cells, strict=True)]
+
+    def _row(self, line, row, key, delivery):
+        own = self.composer.own(row, line)
+        if not key:
+            raise RecipientError("the key is empty", Place(self.table.file, line, ", ".join(self.composer.campaign.recipients.key)),
+                                 "fill it in, or name other columns in `key`")
+        self.recipients += 1
+        files = self.composer.varying_files(row, line)
+        if (earlier := self.plan.add(line, key, files)) is not None:
+            self._duplicate(line, own.address, earlier, files)
+        elif self._goes(delivery) and (self.limit is None or self.going < self.limit):
+            self._going(line, row, key, delivery)
+
+    def _duplicate(self, line, address, earlier, files):
+        self.duplicates += 1
+        rule = self.composer.campaign.recipients.duplicates
+        if rule == "error" or rule is None and files != self.plan.files(earlier):
+            why = "with other attachments" if rule is None else "and `duplicates: error` allows none"
+            raise RecipientError(f'"{shown(address)}" is the same recipient as in line {earlier}, {why}', Place(self.table.file, line),
+                                 "name the columns that tell them apart, such as `key: [email, invoice]`, or say `duplicates: first`")
+
+    def _goes(self, delivery):
+        if delivery is None or delivery.state == PENDING:
+            return True
+        if delivery.state == DEFERRED:
+            return delivery.due_at is None or delivery.due_at <= self.now
+        if delivery.state in (UNCERTAIN, LEAVING):
+            return self.resend
+        return delivery.state == SKIPPED and delivery.reason == REMOVED
+
+    def _going(self, line, row, key, delivery):
+        rendered = self.composer.render(row, line, key)
+        repeats = delivery is not None and delivery.state in (UNCERTAIN, LEAVING)
+        if repeats and delivery.row_digest != rendered.digest and not self.accept_changes:
+            raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
+                                 Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
+        self.plan.goes(line, rendered.digest, delivery.date if repeats else None)
+        self.going += 1
+        self.first = self.first or rendered
+        if self.largest is None or rendered.size > self.largest.size:
+            self.largest = rendered
+        rows, first = self.file_counts.get(len(rendered.files), (0, line))
+        self.file_counts[len(rendered.files)] = (rows + 1, first)

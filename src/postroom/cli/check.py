@@ -1,0 +1,58 @@
+"""postroom check: preflight with every fault at once; with --relay the relay gate too."""
+
+import datetime
+
+from postroom.cli.output import as_json, count, document, explain, say
+from postroom.errors import PostroomError, faults_of
+
+
+def options(parser):
+    parser.add_argument("campaign", metavar="CAMPAIGN", help="the campaign's YAML file")
+    parser.add_argument("--relay", action="store_true", help="also connect and log in to the relay; still sends nothing")
+
+
+def run(arguments) -> int:
+    errors, warnings, exit_code, checked, campaign = [], [], 0, None, None
+    try:
+        from postroom.check.preflight import Preflight
+        from postroom.compose.build import Composer
+        from postroom.read.campaign import load
+        from postroom.read.recipients import Table
+
+        campaign = load(arguments.campaign, secrets=arguments.relay)
+        table = Table(campaign)
+        now = datetime.datetime.now(campaign.zone).astimezone(campaign.zone)
+        composer = Composer(campaign, table, now)
+        checked = Preflight(composer, lambda keys: {}, now.timestamp()).run()
+        warnings += table.notes + composer.warnings()
+        checked.passed()
+        if arguments.relay:
+            from postroom.send.gate import passed, relay_of
+            from postroom.smtp.session import Session
+
+            relay = relay_of(campaign)
+            passed(lambda: Session.open(relay), composer, checked.largest).quit()
+    except PostroomError as error:
+        errors, exit_code = faults_of(error), error.exit_code
+    return _answer(arguments, campaign, checked, errors, warnings, exit_code)
+
+
+def _answer(arguments, campaign, checked, errors, warnings, exit_code):
+    if arguments.json:
+        document({"exit": exit_code, "error": as_json(errors[0]) if errors else None, "campaign": campaign and campaign.name,
+                  "edition": campaign and campaign.edition, "recipients": checked and checked.recipients,
+                  "duplicates": checked and checked.duplicates, "errors": [as_json(error) for error in errors],
+                  "warnings": [as_json(warning) for warning in warnings]})
+        return exit_code
+    for fault in errors:
+        explain(fault)
+    for warning in warnings:
+        say(f"Note: {warning} {warning.do or ''}")
+    if errors:
+        more = f" (and {checked.more_faults:,} more like these)" if checked and checked.more_faults else ""
+        say(f"\n{count(len(errors), 'fault')}{more}. Nothing was sent.")
+    else:
+        left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
+        left_out += [count(checked.composer.table.blank, "blank row")] if checked.composer.table.blank else []
+        say(f"{count(checked.going, 'message')} checked, no fault found" + (f"; {', '.join(left_out)} left out." if left_out else "."))
+    return exit_code

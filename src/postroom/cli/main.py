@@ -1,0 +1,48 @@
+"""The command line's front door: which command, its options, its errors in words, its exit code.
+
+Only the named command's options and modules are loaded, so that --help and status answer at once.
+"""
+
+import argparse
+import importlib
+import sys
+
+from postroom import __version__
+
+COMMANDS = {
+    "new": "Write a campaign that works at once, to start from.",
+    "check": "Look for every fault in a campaign; sends nothing.",
+    "preview": "Make every message and a page to look through them; sends nothing.",
+    "send": "Send what is not sent yet; run it again to go on where it stopped.",
+    "status": "Show what was sent and what is left.",
+    "sandbox": "Run a mail server for practice that shows what it gets in the browser.",
+    "demo": "Send the sample newsletter through the sandbox and show it.",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    named = next((word for word in words if word in COMMANDS), None)
+    parser = argparse.ArgumentParser(prog="postroom", description="Campaigns as code: write, look, send, go on.")
+    parser.add_argument("--version", action="version", version=f"postroom {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=line)
+        if name == named:
+            module = importlib.import_module(f"postroom.cli.{name}")
+            module.options(command)
+            command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    chosen = parser.parse_args(words)
+    try:
+        return module.run(chosen)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
+        sys.stdout = None
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What people and scripts read: words on stderr, one JSON document on stdout. The only place that prints results."""
+
+import sys
+
+from postroom.errors import Place, PostroomError, faults_of
+
+MOST_SHOWN = 10
+
+
+def say(text: str = "") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def explain(error: PostroomError, nothing_sent: bool = False, more: str = "") -> None:
+    """An error in words for people: what is wrong and where, then what to do.
+
+    nothing_sent: add that nothing was sent in this run, where that is true. more: how to see the faults left out.
+    """
+    faults = faults_of(error)
+    for fault in faults[:MOST_SHOWN]:
+        say(str(fault))
+        end = "Nothing was sent in this run." if nothing_sent and fault is faults[-1] else ""
+        advice = " ".join(word for word in (sentence(fault.do) if fault.do else "", end) if word)
+        if advice:
+            say(f"  {advice}")
+    if len(faults) > MOST_SHOWN:
+        end = " Nothing was sent in this run." if nothing_sent else ""
+        say(f"… and {len(faults) - MOST_SHOWN:,} more faults.{' ' + more if more else ''}{end}")
+
+
+def sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!", "…")) else text + "."
+
+
+def document(values: dict) -> None:
+    """The one JSON document of a command."""
+    import json
+
+    print(json.dumps({"version": 1, **values}, ensure_ascii=False, indent=1), flush=True)
+
+
+def as_json(error: PostroomError) -> dict:
+    where = error.where
+    if isinstance(where, Place):
+        where = {"file": where.file, "line": where.line, "column": where.column, "row": where.row}
+    elif where is not None:
+        where = {"file": None, "line": None, "column": None, "row": None, "relay": str(where)}
+    return {"what": error.what, "where": where, "do": error.do}
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:.0f} {unit}s"
+    return f"about {max(1, round(seconds))} s"
+
+
+def document_path(path: str) -> str:
+    """A path as a person here would type it."""
+    from postroom.read.project import display
+
+    return display(path)

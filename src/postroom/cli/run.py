@@ -1,0 +1,286 @@
+"""One `send` from the campaign file to the exit code: the steps in their order, and what is known when it ends."""
+
+import datetime
+import os
+import sys
+import time
+
+from postroom.address import shown
+from postroom.check.changes import changed
+from postroom.check.preflight import Preflight
+from postroom.cli.output import as_json, count, document_path, duration, explain, say
+from postroom.cli.send import interactive, journal_path
+from postroom.compose.build import Composer
+from postroom.errors import CampaignError, JournalError, Place, PostroomError
+from postroom.journal.lock import RunLock
+from postroom.journal.sqlite import Journal
+from postroom.outcome import DEFERRED, REJECTED, SENT, UNCERTAIN
+from postroom.read.campaign import load
+from postroom.read.recipients import Table
+from postroom.send import gate, loop
+from postroom.send.interrupt import Interrupt
+from postroom.send.line import Line
+from postroom.send.progress import Progress
+from postroom.send.queue import Queue, departures
+from postroom.send.rate import Pace
+from postroom.smtp.session import Relay, Session
+from postroom.smtp.transcript import Transcript
+
+INTERRUPTED = 128  # as shells count: 130 for SIGINT, 143 for SIGTERM
+
+
+class Run:
+    """Fields become known as the run goes on; result() tells all of them, also when it failed half-way.
+
+    left: how many messages were handed to the relay in this run.
+    """
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.campaign = self.checked = self.counts = self.progress = self.journal_path = self.error = None
+        self.mailbox = None
+        self.started = time.monotonic()
+
+    @property
+    def left(self) -> int:
+        return self.progress.done if self.progress else 0
+
+    def send(self) -> int:
+        """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
+        self.campaign = load(self.arguments.campaign, secrets=True)
+        relay = gate.relay_of(self.campaign)
+        for warning in self._warnings():
+            say(f"Note: {warning}")
+        return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.arguments, self.campaign.project))
+
+    def rehearse(self) -> int:
+        """The same to a sandbox of its own, with a journal of its own that starts anew each time."""
+        from postroom.sandbox import Sandbox, fresh_mailbox, write_mailbox_page
+
+        self.campaign = load(self.arguments.campaign, secrets=False)
+        name = "-".join(filter(None, (self.campaign.name, self.campaign.edition)))
+        folder = "".join(character if character.isalnum() or character in "-._" else "_" for character in name)
+        self.mailbox = fresh_mailbox(os.path.join(self.campaign.project.state_folder, "sandbox", folder))
+        with Sandbox(self.mailbox) as sandbox:
+            relay = Relay(host="127.0.0.1", port=sandbox.smtp_port, security="plain", username=None, password=None)
+            exit_code = self._with_journal(relay, "sandbox", os.path.join(self.mailbox, "journal.sqlite3"))
+        page = write_mailbox_page(self.mailbox)
+        say(f"Nobody got mail: it is all in {document_path(self.mailbox)}\nLook at it: {document_path(page)}")
+        return exit_code
+
+    def result(self, exit_code: int) -> dict:
+        """The JSON document of `send`; what is not known is None."""
+        campaign, counts = self.campaign, self.counts or self._foreseen()
+        this_run = self.progress.this_run if self.progress else dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
+        path = self.journal_path and document_path(self.journal_path)
+        return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
+                "edition": campaign and campaign.edition, **counts, "this_run": this_run, "running": False,
+                "seconds": round(time.monotonic() - self.started, 3), "journal": path}
+
+    # The steps
+
+    def _with_journal(self, relay, account, path):
+        self.journal_path = path
+        name, edition = self.campaign.name, self.campaign.edition or ""
+        if self.arguments.dry_run:
+            journal = Journal.open(path, create=False)
+            try:
+                return self._dry_run(journal and journal.edition(name, edition), relay, account)
+            finally:
+                if journal:
+                    journal.close()
+        with RunLock(path, name, edition):
+            journal = Journal.open(path, create=True)
+            try:
+                return self._run(journal.edition(name, edition), relay, account)
+            finally:
+                journal.close()
+
+    def _dry_run(self, edition, relay, account):
+        composer = self._composer(edition)
+        self._preflight(composer, edition.states if edition else lambda keys: {})
+        self._confirmation(composer, relay, account, edition.counts(running=False) if edition else {})
+        if self.checked.faults:
+            self.checked.passed()
+        say("This was a dry run: no connection was made, nothing was sent.")
+        return 0
+
+    def _run(self, edition, relay, account):
+        edition.recover()
+        if self.arguments.uncertain == "skip":
+            edition.skip_uncertain()
+        self.counts = edition.counts(running=False)
+        composer = self._composer(edition)
+        self._preflight(composer, edition.states)
+        before = self.counts
+        if not self.checked.going:
+            self._enrol(edition, composer)
+            return self._finished(edition, None)
+        session_of = self._session_maker(relay)
+        with Interrupt() as interrupt:
+            session = gate.passed(lambda: session_of(interrupt.wake), composer, self.checked.largest)
+            try:
+                self._confirmation(composer, relay, account, before)
+                self._ask()
+                self._enrol(edition, composer)
+                edition.begin_run(f"{relay.host}:{relay.port}", account, composer.now.timestamp())
+                line = Line(lambda: session_of(interrupt.wake), session, self._messages_per_session(), interrupt.pause)
+                session = line
+                closed_by = self._loop(edition, composer, line, interrupt)
+            finally:
+                session.quit()
+        return self._finished(edition, closed_by, interrupt.signal)
+
+    def _composer(self, edition):
+        campaign = self.campaign
+        began = edition.began_at if edition else None
+        now = datetime.datetime.fromtimestamp(time.time() if began is None else began, campaign.zone).astimezone(campaign.zone)
+        composer = Composer(campaign, Table(campaign), now)
+        if edition is not None and not self.arguments.accept_changes:
+            self._same_as_before(edition, composer)
+        return composer
+
+    def _same_as_before(self, edition, composer):
+        if edition.file and edition.file != self._file() and edition.began_at is not None:
+            raise JournalError(f'the journal knows this name and edition from another file, "{edition.file}"', self.campaign.place("name"),
+                               "give this campaign another name or edition; --accept-changes if the file was moved")
+        if edition.began_at is not None and (names := changed(edition.content, composer)):
+            raise CampaignError(f"{', '.join(names)} changed since this edition's first mail", Place(self.campaign.file),
+                                "put it back, give the campaign a new `edition` (which mails everyone again), or say --accept-changes")
+
+    def _preflight(self, composer, states):
+        shows = sys.stderr.isatty()
+        seen = 0
+
+        def tell(rows):
+            nonlocal seen
+            seen += rows
+            if shows and seen >= 2000:
+                print(f"\rchecked {seen:,} rows", end="", file=sys.stderr, flush=True)
+
+        self.checked = Preflight(composer, states, time.time(), self.arguments.limit, self.arguments.uncertain == "resend",
+                                 self.arguments.accept_changes).run(tell)
+        if shows and seen >= 2000:
+            print("\r\033[K", end="", file=sys.stderr)
+        for note in (*composer.table.notes, *composer.warnings()):
+            say(f"Note: {note} {note.do or ''}")
+        self.checked.passed()
+
+    def _enrol(self, edition, composer):
+        edition.enrol(self.checked.plan.listed(), duplicates=self.checked.duplicates, file=self._file(), content=composer.content(),
+                      accept_changes=self.arguments.accept_changes)
+
+    def _loop(self, edition, composer, line, interrupt):
+        self.progress = Progress(self.checked.going, quiet=self.arguments.json or self.arguments.debug)
+        queue = Queue(departures(composer, self.checked.plan))
+        rate = self.campaign.smtp.rate if self.campaign.smtp and not self.arguments.sandbox else ()
+        try:
+            loop.send(queue, line, edition, Pace(rate), self.progress.told, lambda: interrupt.signal is not None)
+        finally:
+            self.progress.close()
+        return queue.closed_by
+
+    def _session_maker(self, relay):
+        transcript = Transcript(say) if self.arguments.debug else None
+        return lambda wake: Session.open(relay, transcript=transcript, wake=wake)
+
+    def _messages_per_session(self):
+        return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.arguments.sandbox else None
+
+    def _file(self):
+        return os.path.relpath(os.path.realpath(self.arguments.campaign), self.campaign.project.root)
+
+    # Words
+
+    def _warnings(self):
+        smtp = self.campaign.smtp
+        if smtp.allow_plaintext_login and smtp.security == "plain" and smtp.username:
+            yield f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)."
+
+    def _confirmation(self, composer, relay, account, before):
+        campaign, checked = self.campaign, self.checked
+        left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
+        left_out += [count(composer.table.blank, "blank row")] if composer.table.blank else []
+        rows = [("from", shown(checked.first.from_.name + " <" + checked.first.from_.address + ">") if checked.first else campaign.from_),
+                ("relay", f"{relay.host}:{relay.port}, {relay.security}"), ("account", account),
+                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {' and '.join(left_out)} left out" if left_out else "")),
+                ("to send", f"{checked.going:,} now" + _before(before))]
+        if len(checked.file_counts) > 1:
+            fewest, (number, first) = min(checked.file_counts.items())
+            rows.append(("attachments", f"{count(number, 'row')} with only {fewest}, the first in line {first}"))
+        if checked.first:
+            rows.append(("first", f"{shown(checked.first.subject)} → {checked.first.own}"))
+        rate = campaign.smtp.rate if campaign.smtp and not self.arguments.sandbox else ()
+        if rate:
+            words = ", ".join(f"{window.count} per {window.seconds} s" for window in rate)
+            rows.append(("rate", f"{words}: {duration(Pace(rate).seconds_for(checked.going))}"))
+        say(" ".join(filter(None, (campaign.name, campaign.edition))))
+        for name, words in rows:
+            say(f"  {name:<12}{words}")
+
+    def _ask(self):
+        if self.arguments.yes or self.arguments.sandbox:
+            return
+        if not interactive():
+            raise CampaignError("there is no terminal to ask on", None, "add --yes to send without being asked")
+        print(f"Send {count(self.checked.going, 'message')} now? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CampaignError("not confirmed", None, "answer y to send")
+
+    def _finished(self, edition, closed_by, signal=None):
+        self.counts = counts = edition.counts(running=False)
+        if self.progress is None:
+            self.progress = Progress(0, quiet=True)
+        this_run = self.progress.this_run
+        for fate in self.progress.examples:
+            say(f"  {fate.message.envelope.own} (row {fate.message.row}): {_fate_words(fate)}")
+        if isinstance(closed_by, PostroomError):
+            self.error = closed_by
+            explain(closed_by, nothing_sent=this_run[SENT] + this_run[UNCERTAIN] == 0)
+        say(_summary(this_run, counts))
+        again = f"postroom send {self.arguments.campaign}"
+        if counts["uncertain"]:
+            say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
+                f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
+        if closed_by is not None:
+            say(f"Go on with: {again}")
+            return self.error.exit_code if self.error else INTERRUPTED + signal
+        if counts["pending"]:
+            say(f"{counts['pending']:,} are still to be sent: {again}")
+        if counts["deferred"]:
+            say(f"{counts['deferred']:,} were put off by the relay, the first until {counts['due_at']}. Then: {again}")
+        open_ones = counts["deferred"] or counts["uncertain"] or this_run[REJECTED] or self.progress.partial
+        return 1 if open_ones else 0
+
+    def _foreseen(self):
+        checked = self.checked
+        known = dict.fromkeys(("recipients", "sent", "rejected", "deferred", "uncertain", "skipped", "skipped_reasons", "pending",
+                               "remaining", "due_at"))
+        if checked is not None:
+            pending = checked.recipients - checked.duplicates
+            known |= {"recipients": checked.recipients, "skipped": checked.duplicates, "pending": pending, "remaining": pending,
+                      "sent": 0, "rejected": 0, "deferred": 0, "uncertain": 0,
+                      "skipped_reasons": {"duplicate": checked.duplicates} if checked.duplicates else {}}
+        return known
+
+
+def _before(counts):
+    said = [f"{counts[state]:,} {words}" for state, words in ((SENT, "sent before"), (REJECTED, "refused before"), (DEFERRED, "put off"),
+                                                             (UNCERTAIN, "uncertain")) if counts.get(state)]
+    return f"; {', '.join(said)}" if said else ""
+
+
+def _fate_words(fate):
+    if fate.state == UNCERTAIN:
+        return "uncertain, the connection was lost behind its last octet"
+    if fate.state == SENT:
+        return "sent, but refused for " + ", ".join(f"{result.address} ({result.code} {shown(result.text)})"
+                                                   for result in fate.addresses if not result.accepted)
+    return f"{fate.state}, {fate.code} {shown(fate.text)}"
+
+
+def _summary(this_run, counts):
+    said = [f"{number:,} {state}" for state, number in this_run.items() if number]
+    if not said and not counts["remaining"] and not counts["uncertain"]:
+        return f"Nothing is left to send: {counts['sent']:,} of {counts['recipients']:,} were sent before."
+    return f"{', '.join(said) or 'Nothing sent'} in this run; {counts['sent']:,} of {counts['recipients']:,} sent in all."

@@ -1,0 +1,51 @@
+"""postroom send: preflight, gate, confirmation, sends; or goes on where it stopped."""
+
+import argparse
+import os
+import sys
+
+from postroom.cli.output import document, explain
+from postroom.errors import PostroomError
+
+
+def options(parser):
+    parser.add_argument("campaign", metavar="CAMPAIGN", help="the campaign's YAML file")
+    parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and show what would be sent; no connection")
+    parser.add_argument("--limit", metavar="N", type=_positive, help="send to the next N only")
+    parser.add_argument("--uncertain", choices=("resend", "skip"), help="decide for those whose mail may or may not have arrived")
+    parser.add_argument("--accept-changes", action="store_true", help="go on although the campaign changed since its first mail")
+    parser.add_argument("--journal", metavar="PATH", help="keep the journal there (POSTROOM_JOURNAL)")
+    parser.add_argument("--sandbox", action="store_true", help="rehearse: to a mail server of its own; nobody gets mail")
+    parser.add_argument("--debug", action="store_true", help="show the dialogue with the relay, without secrets")
+
+
+def run(arguments) -> int:
+    from postroom.cli.run import Run
+
+    run = Run(arguments)
+    try:
+        exit_code = run.rehearse() if arguments.sandbox else run.send()
+    except PostroomError as error:
+        exit_code, run.error = error.exit_code, error
+        if not arguments.json:
+            explain(error, nothing_sent=run.left == 0, more=f"`postroom check {arguments.campaign}` shows all.")
+    if arguments.json:
+        document(run.result(exit_code))
+    return exit_code
+
+
+def journal_path(arguments, project) -> str:
+    """Where this campaign's journal is: as asked, or at the project's root."""
+    asked = arguments.journal or os.environ.get("POSTROOM_JOURNAL")
+    return os.path.abspath(asked) if asked else os.path.join(project.state_folder, "journal.sqlite3")
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("give a whole number, 1 or more")
+    return int(text)
+
+
+def interactive() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,44 @@
+"""The send loop: hand every message to the relay once, and write down what became of it."""
+
+import time
+from collections.abc import Callable
+
+from postroom.errors import PostroomError
+from postroom.outcome import Fate
+from postroom.send.line import Line
+from postroom.send.queue import Queue
+from postroom.send.rate import Pace
+from postroom.smtp.reply import judged
+
+FINISH_SECONDS = 30
+
+
+def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate]], None], interrupted: Callable[[], bool]) -> None:
+    """Everything in the queue, one durable commit a turn: what was answered, and what leaves next.
+
+    journal: has turn(answered, leaving). told: hears every fate once it is written down. interrupted: asked each turn.
+    A body leaves only after the commit that names it, because its reply may never come (RFC 1047).
+    Why it ended stands in queue.closed_by; only a journal that cannot be written raises.
+    """
+    fates: list[Fate] = []
+    try:
+        while queue or line.in_flight and queue.closed_by is None:
+            line.ready()
+            now = time.monotonic()
+            leaving = queue.take(min(pace.free(now), line.room))
+            journal.turn(fates, leaving)
+            told(fates)
+            fates = []
+            pace.left(len(leaving), now)
+            # With no room it is a reply that we wait for, else the moment at which the next may leave.
+            until = pace.next(now) if line.room > len(leaving) and queue else None
+            fates = judged(line.push(leaving, until))
+            queue.settle(fates)
+            if interrupted():
+                queue.close("interrupted")
+    except PostroomError as error:
+        queue.close(error)
+    finally:
+        fates += judged(line.finish(within=FINISH_SECONDS))
+        journal.turn(fates, [])
+        told(fates)

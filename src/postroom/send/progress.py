@@ -1,0 +1,57 @@
+"""How a run goes, for a person who waits: a bar on a terminal, a line now and then elsewhere (tqdm)."""
+
+import sys
+import time
+
+from postroom.outcome import DEFERRED, PENDING, REJECTED, SENT, UNCERTAIN, Fate
+
+LINE_SECONDS = 10
+MOST_EXAMPLES = 10
+
+
+class Progress:
+    """Counts fates and shows them on stderr.
+
+    this_run: state -> how many. partial: messages sent whose relay refused one of several addresses.
+    examples: the first few fates that are not plainly sent.
+    """
+
+    def __init__(self, total: int, quiet: bool = False):
+        self.this_run = dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
+        self.partial, self.examples, self.total = 0, [], total
+        self._bar, self._quiet = None, quiet
+        self._started = self._shown = time.monotonic()
+        if sys.stderr.isatty() and not quiet:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=" messages", file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
+                             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix} [{rate_fmt}, {remaining} left]")
+
+    def told(self, fates: list[Fate]) -> None:
+        """Hear what became of some messages."""
+        for fate in fates:
+            if fate.state == PENDING:
+                continue
+            self.this_run[fate.state] += 1
+            refused = fate.state == SENT and not all(result.accepted for result in fate.addresses)
+            self.partial += refused
+            if (refused or fate.state != SENT) and len(self.examples) < MOST_EXAMPLES:
+                self.examples.append(fate)
+            if self._bar is not None:
+                if failed := self.done - self.this_run[SENT]:
+                    self._bar.set_postfix_str(f", {failed} failed", refresh=False)
+                self._bar.update()
+        if self._bar is None and not self._quiet and time.monotonic() - self._shown > LINE_SECONDS:
+            self._shown = time.monotonic()
+            pace = self.done / (self._shown - self._started)
+            left = f", about {(self.total - self.done) / pace:,.0f} s left" if pace else ""
+            print(f"{self.this_run[SENT]:,} sent, {self.done - self.this_run[SENT]:,} failed of {self.total:,}, "
+                  f"{pace:,.1f}/second{left}", file=sys.stderr, flush=True)
+
+    @property
+    def done(self) -> int:
+        return sum(self.this_run.values())
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

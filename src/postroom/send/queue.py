@@ -1,0 +1,83 @@
+"""What still has to go, what goes again, and why the queue closed."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from postroom.address import shown
+from postroom.check.preflight import Plan
+from postroom.compose.build import Composer
+from postroom.errors import Place, PostroomError, RecipientError, RelayRefused
+from postroom.message import Message
+from postroom.outcome import CAMPAIGN, PENDING, Fate
+
+
+def departures(composer: Composer, plan: Plan, clock=time.time) -> Iterator[Message]:
+    """The plan's messages in the order of the table, each built when it is wanted, with the Date of that moment.
+
+    Raises PostroomError where a row is no longer what preflight saw: what leaves is what was checked.
+    """
+    going = plan.going()
+    wanted = next(going, None)
+    for chunk in composer.table.chunks(_ignored):
+        if wanted is None:
+            return
+        for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True):
+            if wanted is None or line != wanted[0]:
+                continue
+            _, key, digest, date = wanted
+            rendered = composer.render(row, line, key)
+            if rendered.digest != digest:
+                raise _changed(composer, line)
+            yield composer.message(rendered, int(clock()) if date is None else date)
+            wanted = next(going, None)
+    if wanted is not None:
+        raise _changed(composer, wanted[0])
+
+
+class Queue:
+    """Messages to hand to the line, in order; those that came back unsent go first.
+
+    closed_by: None while it is open, else the error or the signal that ended the run.
+    """
+
+    def __init__(self, messages: Iterator[Message]):
+        self._messages, self._again, self.closed_by = messages, deque(), None
+
+    def __bool__(self):
+        """Whether there is something to hand out; looks one message ahead."""
+        if self.closed_by is None and not self._again:
+            try:
+                self._again.extend(message for message in (next(self._messages, None),) if message is not None)
+            except PostroomError as error:
+                self.close(error)
+        return self.closed_by is None and bool(self._again)
+
+    def take(self, most: int) -> list[Message]:
+        """At most so many messages that leave next."""
+        taken = []
+        while len(taken) < most and self:
+            taken.append(self._again.popleft())
+        return taken
+
+    def settle(self, fates: list[Fate]) -> None:
+        """What certainly did not leave goes again; a reply that would hit everybody closes the queue."""
+        for fate in reversed(fates):
+            if fate.state == PENDING:
+                self._again.appendleft(fate.message)
+            if fate.scope == CAMPAIGN:
+                self.close(RelayRefused(f'the relay refuses every message: {fate.code} {shown(fate.text)}', f"reply to {fate.phase}",
+                                        "correct `from` or the login; nobody was marked as refused"))
+
+    def close(self, reason) -> None:
+        """Hand out nothing more; the first reason counts."""
+        self.closed_by = self.closed_by or reason
+
+
+def _ignored(error):
+    """Rows that are too short or long stop preflight; should one appear since, its line is missing from the plan."""
+
+
+def _changed(composer, line):
+    return RecipientError("the mail for this row is no longer what was checked before sending began", Place(composer.table.file, line),
+                          "files changed during the run: run again, which checks everything anew and goes on")

@@ -12,7 +12,7 @@ def options(parser):
     parser.add_argument("campaign", metavar="CAMPAIGN", help="the campaign's YAML file")
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show what would be sent; no connection")
-    parser.add_argument("--limit", metavar="N", type=_positive, help="send to the next N only")
+    parser.add_argument("--limit", metavar="N", type=positive, help="send to the next N only")
     parser.add_argument("--uncertain", choices=("resend", "skip"), help="decide for those whose mail may or may not have arrived")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the campaign changed since its first mail")
     parser.add_argument("--journal", metavar="PATH", help="keep the journal there (POSTROOM_JOURNAL)")
@@ -37,11 +37,11 @@ def run(arguments) -> int:
 
 def journal_path(arguments, project) -> str:
     """Where this campaign's journal is: as asked, or at the project's root."""
-    asked = arguments.journal or os.environ.get("POSTROOM_JOURNAL")
+    asked = getattr(arguments, "journal", None) or os.environ.get("POSTROOM_JOURNAL")
     return os.path.abspath(asked) if asked else os.path.join(project.state_folder, "journal.sqlite3")
 
 
-def _positive(text):
+def positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("give a whole number, 1 or more")
     return int(text)

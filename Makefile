@@ -1,0 +1,31 @@
+# One word for each task; every task sets up what it needs. Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lock clean
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/postroom demo
+
+test: setup node_modules/ready
+	$(BIN)/python -m pytest
+
+# The second MIME parser of the tests is not Python's; without Node its tests are skipped by name.
+node_modules/ready: package.json
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save; fi
+	mkdir -p node_modules && touch $@
+
+lock:
+	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --extra test pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) node_modules postroom-demo .pytest_cache .hypothesis

@@ -1,0 +1,265 @@
+"""The client's side of one SMTP session as a value: octets in, events out. No socket, no clock, no thread.
+
+Two positions in one dialogue move independently: what may be written next, and which reply is due next. Replies are
+matched to commands in the order in which the commands were written, by a queue of expected replies, so any number of
+transactions may be open. Three ways of writing:
+
+LOCKSTEP   the next command once nothing is expected; right with every server.
+PIPELINED  MAIL, RCPT and DATA in one group; the end of one body and the next group in one write (RFC 2920).
+CHUNKED    whole transactions stream, each begun with RSET (RFC 3030); RSET, because a failed BDAT leaves the server in
+           a state that only RSET clears (RFC 3030 section 2), and Exim would deliver under the previous sender.
+
+The session writes in LOCKSTEP so far. Three promises that a change must keep:
+1. A message whose own recipient was put off is not handed on to the others: they would get it twice. So a message for
+   several addresses waits for its RCPT replies before DATA or BDAT, in every mode.
+2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel.
+3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left.
+"""
+
+from collections import deque, namedtuple
+
+from postroom.errors import PostroomError
+from postroom.message import Message
+from postroom.smtp.reply import CLOSING, Answer, ProtocolError, ReplyReader
+
+LOCKSTEP, PIPELINED, CHUNKED = "lockstep", "pipelined", "chunked"
+MOST_COMMAND, MOST_LINE = 512, 998  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
+GREETING, MAIL, RCPT, DATA, RSET = "greeting", "mail", "rcpt", "data", "rset"
+END, LONE_DOT = "end of data", "lone dot"
+
+# Which first digits a reply may have where; any other does not fit, and the dialogue is out of step.
+FITTING = {MAIL: "245", RCPT: "245", DATA: "345", END: "245", LONE_DOT: "245", RSET: "2"}
+
+Heard = namedtuple("Heard", "phase reply")
+Heard.__doc__ = "One reply and the phase that it answers."
+
+
+class LocalError(PostroomError):
+    """We must not write this: it would break the dialogue or the message."""
+
+
+class Protocol:
+    """One session's dialogue.
+
+    broken: None, or why the session must end at once. closing: the 421 that the relay said, or None.
+    """
+
+    def __init__(self, mode: str = LOCKSTEP):
+        self.mode, self.broken, self.closing = mode, None, None
+        self._reader = ReplyReader()
+        self._expected = deque([_Expected(GREETING)])
+        self._steps = deque()
+        self._open = []
+        self._reset_first = False
+        self._handed_out = self._written = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Messages begun and not answered."""
+        return len(self._open)
+
+    @property
+    def expected_phase(self) -> str | None:
+        """What the next reply answers; None where none is due."""
+        return self._expected[0].phase if self._expected else None
+
+    def command(self, phase: str, line: bytes) -> None:
+        """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""
+        self._steps.append(_Step(phase, command_line(line)))
+
+    def restart(self) -> None:
+        """Forget the dialogue so far: after STARTTLS it begins anew (RFC 3207 section 4.2)."""
+        self._reader = ReplyReader()
+
+    def begin(self, message: Message, capabilities: dict[str, str]) -> None:
+        """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out."""
+        check_octets(message.octets)
+        transaction = _Transaction(message)
+        steps = [_Step(MAIL, command_line(_mail_from(message, capabilities)), transaction)]
+        for address in message.envelope.recipients:
+            steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">"), transaction, address))
+        if self.mode == CHUNKED:
+            steps.insert(0, _Step(RSET, b"RSET\r\n"))
+            steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(message.octets) + message.octets, transaction))
+        else:
+            steps.append(_Step(DATA, b"DATA\r\n", transaction))
+        self._steps.extend(steps)
+        self._open.append(transaction)
+
+    def to_write(self) -> list[tuple[str, bytes]]:
+        """(phase, octets) of all that may leave now, in order; the caller writes all of it."""
+        written = []
+        while self._steps and self.broken is None and self.closing is None and self._may_write(self._steps[0]):
+            step = self._steps.popleft()
+            if step.phase == MAIL and self._reset_first:
+                self._reset_first = False
+                self._steps.appendleft(step)
+                step = _Step(RSET, b"RSET\r\n")
+            self._expected.append(_Expected(step.phase, step.transaction, step.address))
+            self._handed_out += len(step.octets)
+            if step.transaction is not None:
+                step.transaction.due += 1
+                if step.phase == END:
+                    step.transaction.ends_at = self._handed_out
+            written.append((step.phase, step.octets))
+        return written
+
+    def wrote(self, octets: int) -> None:
+        """So many octets more of what was handed out went to the kernel."""
+        self._written += octets
+
+    def receive(self, octets: bytes) -> list:
+        """Heard and Answer events, in order. Where the dialogue breaks, `broken` is set behind the events so far."""
+        events = []
+        try:
+            replies = self._reader.feed(octets)
+        except ProtocolError as error:
+            self.broken = error.what
+            return events
+        for reply in replies:
+            if self.broken is None:
+                self._take(reply, events)
+        return events
+
+    def lost(self) -> list[Answer]:
+        """The connection is over: an Answer for every message that has none yet."""
+        answers = [transaction.lost(self._written) for transaction in self._open]
+        self._open.clear()
+        self._steps.clear()
+        self._expected.clear()
+        return answers
+
+    def _may_write(self, step):
+        if self.mode == LOCKSTEP or step.transaction is None and step.phase != RSET:
+            return not self._expected
+        if step.phase in (DATA, END) and len(step.transaction.message.envelope.recipients) > 1 and step.transaction.due:
+            return False
+        # DATA's reply decides what comes next: the body, a lone dot, or the next transaction.
+        return not any(expected.phase == DATA for expected in self._expected)
+
+    def _take(self, reply, events):
+        if reply.code == CLOSING:
+            return self._closing(reply, events)
+        if not self._expected:
+            self.broken = f'the relay says "{reply}" though nothing was asked'
+            return None
+        expected = self._expected.popleft()
+        events.append(Heard(expected.phase, reply))
+        if str(reply.code)[0] not in FITTING.get(expected.phase, "2345"):
+            self._expected.appendleft(expected)
+            self.broken = f'the relay answers "{reply}" to {expected.phase}'
+        elif expected.transaction is not None:
+            self._advance(expected, reply, events)
+        return None
+
+    def _advance(self, expected, reply, events):
+        transaction, phase = expected.transaction, expected.phase
+        transaction.due -= 1
+        if phase == RCPT:
+            transaction.addresses.append((expected.address, reply))
+        if phase == DATA and reply.is_intermediate:
+            # Without a valid recipient the mail must not follow; an empty one is refused by itself (RFC 2920 section 3.1).
+            end = _Step(LONE_DOT, b".\r\n", transaction) if transaction.refusal else _Step(END, stuffed(transaction.message.octets), transaction)
+            self._steps.appendleft(end)
+        elif phase == END and (reply.is_positive or transaction.refusal is None):
+            transaction.verdict = (END, reply)
+        elif phase != LONE_DOT and (refusal := transaction.refused_by(phase, reply)) and transaction.refusal is None:
+            transaction.refusal = refusal
+            self._steps = deque(step for step in self._steps if step.transaction is not transaction)
+            self._reset_first = self.mode != CHUNKED
+        if not transaction.due and not any(step.transaction is transaction for step in self._steps):
+            self._open.remove(transaction)
+            events.append(transaction.answer())
+
+    def _closing(self, reply, events):
+        """The relay ends the session: the command that it answers failed, what stands behind it was not processed."""
+        self.closing = reply
+        expected = self._expected.popleft() if self._expected else _Expected(None)
+        events.append(Heard(expected.phase, reply))
+        for transaction in self._open:
+            if transaction is expected.transaction and transaction.refusal is None:
+                events.append(Answer(transaction.message, expected.phase, reply, False, tuple(transaction.addresses)))
+            else:
+                events.append(transaction.answer() if transaction.refusal else transaction.lost(-1))
+        self._open.clear()
+        self._steps.clear()
+        self._expected.clear()
+
+
+class _Transaction:
+    """due: replies that are outstanding. ends_at: position in the stream of the message's last octet, once handed out.
+    refusal: (phase, Reply) of the first refusal. verdict: (phase, Reply) of the end of data."""
+
+    __slots__ = ("message", "addresses", "due", "ends_at", "refusal", "verdict")
+
+    def __init__(self, message):
+        self.message, self.addresses, self.due, self.ends_at, self.refusal, self.verdict = message, [], 0, None, None, None
+
+    def refused_by(self, phase, reply):
+        """(phase, Reply) that ends the transaction, or None where it goes on."""
+        if phase != RCPT:
+            return (phase, reply) if not reply.is_positive else None
+        own = next((said for address, said in self.addresses if address == self.message.envelope.own), None)
+        if own is not None and own.is_transient:
+            return phase, own
+        if len(self.addresses) < len(self.message.envelope.recipients) or any(said.is_positive for _, said in self.addresses):
+            return None
+        return phase, own or reply
+
+    def answer(self):
+        phase, reply = self.verdict or self.refusal
+        return Answer(self.message, phase, reply, phase == END, tuple(self.addresses))
+
+    def lost(self, written):
+        if self.refusal is not None:
+            return self.answer()
+        left = self.ends_at is not None and written >= self.ends_at
+        return Answer(self.message, END if self.ends_at is not None else MAIL, None, left, tuple(self.addresses))
+
+
+_Step = namedtuple("_Step", "phase octets transaction address", defaults=(None, None))
+_Expected = namedtuple("_Expected", "phase transaction address", defaults=(None, None))
+
+
+def command_line(line: bytes) -> bytes:
+    """One command with its line end: the only place that makes one, so nothing can be smuggled into a second line.
+
+    Raises LocalError for anything but printable US-ASCII, and for more than 512 octets.
+    """
+    if len(line) + 2 > MOST_COMMAND and not line.startswith(b"AUTH") or any(octet < 32 or octet > 126 for octet in line):
+        raise LocalError("a command to the relay would hold characters that no command may hold, or be too long")
+    return line + b"\r\n"
+
+
+def check_octets(octets: bytes) -> None:
+    """Raise LocalError unless these can go out as they are: CRLF line ends only, no NUL, no line over 998 octets.
+
+    A bare CR or LF is a second end of data to some servers: SMTP smuggling (CVE-2023-51764 and its kin).
+    """
+    line_ends = octets.count(b"\r\n")
+    if not (octets.endswith(b"\r\n") and octets.count(b"\r") == octets.count(b"\n") == line_ends and b"\0" not in octets):
+        raise LocalError("the message holds a bare line end or a NUL; it was not sent")
+    if max(map(len, octets.split(b"\r\n"))) > MOST_LINE:
+        raise LocalError(f"the message holds a line over {MOST_LINE} octets; it was not sent")
+
+
+def stuffed(octets: bytes) -> bytes:
+    """A message as DATA wants it: dots doubled at the start of lines, the lone dot behind it (RFC 5321 section 4.5.2)."""
+    return (b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+
+
+def _mail_from(message, capabilities):
+    line = b"MAIL FROM:<" + _path(message.envelope.sender) + b">"
+    if "SIZE" in capabilities:
+        line += b" SIZE=%d" % len(message.octets)
+    if not message.octets.isascii():
+        if "8BITMIME" not in capabilities:
+            raise LocalError("the message holds 8-bit octets and the relay does not offer 8BITMIME")
+        line += b" BODY=8BITMIME"
+    return line
+
+
+def _path(address):
+    if not address.isascii() or any(character in address for character in "<> "):
+        raise LocalError(f'"{address}" cannot stand in an SMTP command')
+    return address.encode("ascii")

@@ -1,0 +1,154 @@
+"""Octets to Reply; what a Reply means and for whom. The only place that decides it.
+
+Codes and lines: RFC 5321 section 4.2. Enhanced codes: RFC 2034, RFC 3463.
+"""
+
+import re
+from collections import namedtuple
+from dataclasses import dataclass
+
+from postroom.errors import PostroomError
+from postroom.outcome import CAMPAIGN, DEFERRED, PENDING, RECIPIENT, REJECTED, SENT, SESSION, UNCERTAIN, AddressResult, Fate
+
+MOST_LINE, MOST_KEPT_LINES, MOST_LINES = 4096, 64, 1000
+LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
+ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
+CLOSING = 421
+LOGIN_CODES = {530, 534, 535, 538}
+TOO_LARGE = 552
+
+
+class ProtocolError(PostroomError):
+    """The relay does not speak SMTP, or not to the point: the session must end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """code: 200..599. enhanced: such as (5, 1, 1), or None. lines: the texts, enhanced codes left out, safe to print."""
+
+    code: int
+    enhanced: tuple[int, int, int] | None
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(line for line in self.lines if line)
+
+    @property
+    def is_positive(self) -> bool:
+        return 200 <= self.code < 300
+
+    @property
+    def is_intermediate(self) -> bool:
+        return 300 <= self.code < 400
+
+    @property
+    def is_transient(self) -> bool:
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code >= 500
+
+    def __str__(self):
+        enhanced = ".".join(map(str, self.enhanced)) + " " if self.enhanced else ""
+        return f"{self.code} {enhanced}{self.text}".strip()
+
+
+Answer = namedtuple("Answer", "message phase reply left addresses")
+Answer.__doc__ = """What the relay said to one transaction.
+
+phase: the command that decided. reply: its Reply, None where the connection ended first. left: whether the last octet
+of the message may have left. addresses: (address, Reply) of every RCPT that was answered.
+"""
+
+
+class ReplyReader:
+    """Octets in any portions to whole replies."""
+
+    def __init__(self):
+        self._octets, self._code, self._lines, self._count = b"", None, [], 0
+
+    def feed(self, octets: bytes) -> list[Reply]:
+        """The replies that these octets complete.
+
+        Raises ProtocolError if a line has no code, two lines of a reply differ in it, or a reply has no end.
+        """
+        replies = []
+        self._octets += octets
+        while (end := self._octets.find(b"\n")) >= 0:
+            line, self._octets = self._octets[:end].removesuffix(b"\r"), self._octets[end + 1:]
+            if (reply := self._line(line)) is not None:
+                replies.append(reply)
+        if len(self._octets) > 16 * MOST_LINE:
+            raise ProtocolError("the relay sends a line without end")
+        return replies
+
+    def _line(self, line):
+        found = LINE.fullmatch(line[:MOST_LINE])
+        if found is None:
+            raise ProtocolError(f'the relay says "{printable(line[:80])}", which is no SMTP reply')
+        code, more, text = int(found[1]), found[2] == b"-", found[3] or b""
+        if self._code not in (None, code):
+            raise ProtocolError(f"the relay mixes the codes {self._code} and {code} in one reply")
+        self._code, self._count = code, self._count + 1
+        if self._count > MOST_LINES:
+            raise ProtocolError("the relay sends a reply without end")
+        if self._count <= MOST_KEPT_LINES:
+            self._lines.append(printable(text))
+        if more:
+            return None
+        lines, self._code, self._lines, self._count = self._lines, None, [], 0
+        return _reply(code, lines)
+
+
+def printable(octets: bytes) -> str:
+    """A server's words as a terminal may show them: control characters visible, so that they cannot forge a line."""
+    text = octets.decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text).strip()
+
+
+def judged(answers: list[Answer]) -> list[Fate]:
+    """What became of each message, and whom the reply hurts."""
+    return [_judged(answer) for answer in answers]
+
+
+def _judged(answer):
+    results = tuple(AddressResult(address, reply.is_positive, reply.code, _words(reply), reply.text) for address, reply in answer.addresses)
+    reply, message = answer.reply, answer.message
+    if reply is None:
+        if answer.left:
+            return Fate(message, UNCERTAIN, "connection lost", SESSION, answer.phase, addresses=results)
+        return Fate(message, PENDING, "connection lost", SESSION, answer.phase)
+    said = {"phase": answer.phase, "code": reply.code, "enhanced": _words(reply), "text": reply.text, "addresses": results}
+    if reply.code == CLOSING:
+        return Fate(message, PENDING, "relay closing", SESSION, **said)
+    if reply.code in LOGIN_CODES and answer.phase in ("mail", "rcpt", "data"):
+        return Fate(message, PENDING, "login wanted", CAMPAIGN, **said)
+    if reply.is_positive:
+        # A 2xx to the end of data counts whatever was said before, except that the row's own address was left out.
+        own = next((result for result in results if result.address == message.envelope.own), None)
+        left_out = own is not None and not own.accepted and any(result.accepted for result in results)
+        if left_out:
+            said |= {"phase": "rcpt", "code": own.code, "enhanced": own.enhanced, "text": own.text}
+        return Fate(message, REJECTED if left_out else SENT, "address refused" if left_out else None, RECIPIENT, **said)
+    if reply.is_transient:
+        return Fate(message, DEFERRED, "refused for now", RECIPIENT, **said)
+    too_large = reply.code == TOO_LARGE or reply.enhanced is not None and reply.enhanced[1:] == (3, 4)
+    if answer.phase == "mail" and not too_large:
+        # A refused sender is refused for everybody: no recipient is to blame.
+        return Fate(message, PENDING, "sender refused", CAMPAIGN, **said)
+    return Fate(message, REJECTED, "address refused" if answer.phase == "rcpt" else "refused", RECIPIENT, **said)
+
+
+def _reply(code, lines):
+    enhanced = None
+    for number, line in enumerate(lines):
+        if (found := ENHANCED.match(line)) and int(found[1]) == code // 100:
+            enhanced = enhanced or tuple(map(int, found.groups()))
+            lines[number] = line[found.end():].strip()
+    return Reply(code, enhanced, tuple(lines))
+
+
+def _words(reply):
+    return ".".join(map(str, reply.enhanced)) if reply.enhanced else None

@@ -63,13 +63,14 @@ class Protocol:
         """What the next reply answers; None where none is due."""
         return self._expected[0].phase if self._expected else None
 
+    @property
+    def between_replies(self) -> bool:
+        """Whether no octet of a reply is waiting for the rest."""
+        return self._reader.is_empty
+
     def command(self, phase: str, line: bytes) -> None:
         """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""
         self._steps.append(_Step(phase, command_line(line)))
-
-    def restart(self) -> None:
-        """Forget the dialogue so far: after STARTTLS it begins anew (RFC 3207 section 4.2)."""
-        self._reader = ReplyReader()
 
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
         """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out."""
@@ -112,13 +113,11 @@ class Protocol:
         """Heard and Answer events, in order. Where the dialogue breaks, `broken` is set behind the events so far."""
         events = []
         try:
-            replies = self._reader.feed(octets)
+            for reply in self._reader.feed(octets):
+                if self.broken is None:
+                    self._take(reply, events)
         except ProtocolError as error:
             self.broken = error.what
-            return events
-        for reply in replies:
-            if self.broken is None:
-                self._take(reply, events)
         return events
 
     def lost(self) -> list[Answer]:

@@ -5,6 +5,7 @@ Codes and lines: RFC 5321 section 4.2. Enhanced codes: RFC 2034, RFC 3463.
 
 import re
 from collections import namedtuple
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from postroom.errors import PostroomError
@@ -69,20 +70,22 @@ class ReplyReader:
     def __init__(self):
         self._octets, self._code, self._lines, self._count = b"", None, [], 0
 
-    def feed(self, octets: bytes) -> list[Reply]:
-        """The replies that these octets complete.
+    @property
+    def is_empty(self) -> bool:
+        return not self._octets and not self._lines
+
+    def feed(self, octets: bytes) -> Iterator[Reply]:
+        """The replies that these octets complete, one by one.
 
         Raises ProtocolError if a line has no code, two lines of a reply differ in it, or a reply has no end.
         """
-        replies = []
         self._octets += octets
         while (end := self._octets.find(b"\n")) >= 0:
             line, self._octets = self._octets[:end].removesuffix(b"\r"), self._octets[end + 1:]
             if (reply := self._line(line)) is not None:
-                replies.append(reply)
+                yield reply
         if len(self._octets) > 16 * MOST_LINE:
             raise ProtocolError("the relay sends a line without end")
-        return replies
 
     def _line(self, line):
         found = LINE.fullmatch(line[:MOST_LINE])

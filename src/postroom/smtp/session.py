@@ -1,0 +1,374 @@
+"""One SMTP connection: TLS, login, push, finish, quit. The socket's side of protocol.py.
+
+Reading never waits behind writing: one select watches both, whatever the sizes of the buffers (RFC 2920 section 3.1).
+After any error of the socket it is read to its end before anything is judged: replies that had arrived stay readable.
+"""
+
+import ipaddress
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from postroom.errors import PostroomError, RelayRefused, RelayUnavailable
+from postroom.message import Message
+from postroom.smtp import auth
+from postroom.smtp.protocol import DATA, END, GREETING, LONE_DOT, Heard, Protocol
+from postroom.smtp.reply import Answer, Reply
+from postroom.smtp.transcript import AUTH, Transcript
+
+CONNECT_SECONDS = 30
+WRITE_SECONDS = 180  # for each block that the relay takes
+# RFC 5321 section 4.5.3.2; everything else has five minutes.
+REPLY_SECONDS = {GREETING: 300, DATA: 120, END: 600, LONE_DOT: 600, "quit": 5}
+OTHER_REPLY_SECONDS = 300
+DRAIN_SECONDS = 2
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Where the relay is and who we are there.
+
+    security: "plain", "starttls" (required, never optional) or "tls". password: has get_secret_value(), which is asked only to log in.
+    ca_file: certificates of a private CA, beside the system's.
+    """
+
+    host: str
+    port: int
+    security: str
+    username: str | None = None
+    password: object | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    allow_plaintext_login: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Session:
+    """A logged-in session. capabilities: what EHLO said, keyword -> parameters. closed: None, or why it ended."""
+
+    def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float]):
+        self.relay, self.capabilities, self.closed = relay, {}, None
+        self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
+        self._protocol, self._out, self._heard = Protocol(), b"", []
+        self._progress = time.monotonic()
+
+    @classmethod
+    def open(cls, relay: Relay, transcript: Transcript | None = None, wake: int | None = None,
+             seconds: Callable[[str], float] = lambda phase: REPLY_SECONDS.get(phase, OTHER_REPLY_SECONDS)) -> "Session":
+        """Connect, secure the line, log in.
+
+        wake: a descriptor that becomes readable when a signal came. seconds: how long to wait for a phase's reply.
+        Raises RelayUnavailable where it may work later, RelayRefused where something must change first.
+        """
+        line = _connected(relay)
+        session = cls(relay, line, transcript, wake, seconds)
+        session._note(f"connected to {relay.name}")
+        try:
+            if relay.security == "tls":
+                session._secure()
+            session._greet()
+            session._log_in()
+        except BaseException:
+            session._hang_up("not opened")
+            raise
+        return session
+
+    @property
+    def in_flight(self) -> int:
+        """Messages begun and not answered."""
+        return self._protocol.in_flight
+
+    @property
+    def room(self) -> int:
+        """How many more messages may be begun now."""
+        return 0 if self.closed or self.in_flight else 1
+
+    def push(self, messages: list[Message], until: float | None) -> list[Answer]:
+        """Begin messages and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
+
+        A lost connection is no exception: it answers every message that was in flight. `until` None: no time limit but
+        that of each reply.
+        """
+        for message in messages:
+            self._protocol.begin(message, self.capabilities)
+        return self._exchange(until, watch=True) if self.in_flight or until is not None else []
+
+    def finish(self, within: float) -> list[Answer]:
+        """Wait so many seconds for the answers that are outstanding; what has none by then is answered as lost."""
+        answers, until = [], time.monotonic() + within
+        while self.in_flight and time.monotonic() < until:
+            answers += self._exchange(until, watch=False)
+        if self.in_flight:
+            answers += self._hang_up(f"no reply within {within:g} s")
+        return answers
+
+    def is_usable(self) -> bool:
+        """Whether the idle line still stands; notices a relay that closed meanwhile, without asking it anything."""
+        if self.closed is None and not self.in_flight and self._readable(0):
+            self._read()
+        return self.closed is None
+
+    def quit(self) -> None:
+        """Say QUIT, wait a moment for the reply, close."""
+        if self.closed is None and not self.in_flight:
+            self._protocol.command("quit", b"QUIT")
+            try:
+                self._exchange(time.monotonic() + self._seconds("quit"), watch=False, replies=1)
+            except OSError:
+                pass
+        self._hang_up("quit")
+
+    # Opening
+
+    def _greet(self):
+        reply = self._reply()
+        if not reply.is_positive:
+            raise _refusal(reply, "the relay's greeting", self.relay, "ask who runs the relay" if reply.is_permanent else None)
+        self._hello()
+        if self.relay.security == "starttls":
+            if "STARTTLS" not in self.capabilities:
+                raise RelayRefused("the relay does not offer STARTTLS, so nothing was sent in clear", self.relay.name,
+                                   "use the port for it (often 587), or `security: tls` with port 465")
+            reply = self._ask("starttls", b"STARTTLS")
+            if not reply.is_positive:
+                raise _refusal(reply, "STARTTLS", self.relay)
+            # Octets that came before TLS were not protected; whoever put them there may be anybody (CVE-2011-0411).
+            if self._protocol.broken or not self._protocol.between_replies or self._readable(0):
+                raise RelayRefused("the relay sent something behind its reply to STARTTLS, before TLS", self.relay.name,
+                                   "somebody may be tampering with the line; try another network")
+            self._secure()
+            self._hello()
+
+    def _hello(self):
+        self.capabilities = {}
+        name = _literal(self._line.getsockname()[0]).encode("ascii")
+        reply = self._ask("ehlo", b"EHLO " + name)
+        if reply.is_permanent and self.relay.security == "plain" and not self.relay.username:
+            reply = self._ask("helo", b"HELO " + name)
+            if reply.is_positive:
+                return
+        if not reply.is_positive:
+            raise _refusal(reply, "EHLO", self.relay)
+        for line in reply.lines[1:]:
+            keyword, _, parameters = line.replace("AUTH=", "AUTH ").partition(" ")
+            known = self.capabilities.get(keyword.upper(), "")
+            self.capabilities[keyword.upper()] = f"{known} {parameters}".strip()
+
+    def _secure(self):
+        try:
+            context = ssl.create_default_context()
+            if self.relay.ca_file:
+                context.load_verify_locations(self.relay.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise RelayRefused(f"the CA file holds no certificate that can be used ({error})", self.relay.ca_file, "give it as PEM") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._line.settimeout(CONNECT_SECONDS)
+        try:
+            self._line = context.wrap_socket(self._line, server_hostname=self.relay.host)
+        except ssl.SSLCertVerificationError as error:
+            raise RelayRefused(f"the relay's certificate is not good: {error.verify_message}", self.relay.name,
+                               "correct the host's name, or name the CA's file in `ca_file`") from None
+        except ssl.SSLError as error:
+            raise RelayRefused(f"TLS did not come about ({error.reason or error})", self.relay.name,
+                               "check `port` and `security`: 465 is tls, 587 is starttls") from None
+        except OSError as error:
+            raise _unreachable(error, self.relay) from None
+        self._line.setblocking(False)
+        self._note(f"{self._line.version()}, certificate verified")
+
+    def _log_in(self):
+        relay = self.relay
+        if relay.username is None:
+            return
+        if relay.security == "plain" and not relay.allow_plaintext_login:
+            raise RelayRefused("a login over a line without TLS would show the password to anybody on the way", relay.name,
+                               "use `security: starttls` or `tls`; `allow_plaintext_login: true` if it must be")
+        if "AUTH" not in self.capabilities:
+            raise RelayRefused("the relay offers no login", relay.name, "use the port for submission (587 or 465), or leave the login out")
+        password = relay.password.get_secret_value()
+        try:
+            for line in auth.lines(auth.chosen(self.capabilities["AUTH"]), relay.username, password):
+                reply = self._ask(AUTH, line)
+                if not reply.is_intermediate:
+                    break
+        except RelayRefused as error:
+            error.where = error.where or relay.name
+            raise
+        if not reply.is_positive:
+            raise _refusal(reply, "the login", relay, "check username and password; many providers want an app password or authorization code")
+
+    def _ask(self, phase, line):
+        self._protocol.command(phase, line)
+        return self._reply()
+
+    def _reply(self):
+        if not self._heard:
+            self._exchange(None, watch=True, replies=1)
+        if not self._heard:
+            raise RelayUnavailable(f"the relay ended the session: {self.closed}" if self.closed else "interrupted", self.relay.name,
+                                   "run it again later")
+        return self._heard.pop(0)
+
+    # Exchanging
+
+    def _exchange(self, until, watch, replies=0):
+        """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
+        answers = []
+        self._progress = time.monotonic()
+        while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
+            self._hand_out()
+            deadline = self._deadline(until)
+            readable, writable, woken = self._wait(deadline, watch)
+            if writable:
+                answers += self._write()
+            if readable and self.closed is None:
+                answers += self._read()
+            if woken:
+                break
+            if not (readable or writable) and time.monotonic() >= deadline:
+                if until is None or deadline < until:
+                    answers += self._hang_up("the relay did not answer in time")
+                break
+        return answers
+
+    def _hand_out(self):
+        for phase, octets in self._protocol.to_write():
+            self._out += octets
+            if self._transcript:
+                self._transcript.wrote(phase, octets)
+
+    def _deadline(self, until):
+        phase = self._protocol.expected_phase
+        limits = [] if until is None else [until]
+        if self._out:
+            limits.append(self._progress + WRITE_SECONDS)
+        elif phase is not None:
+            limits.append(self._progress + self._seconds(phase))
+        return min(limits, default=float("inf"))
+
+    def _wait(self, deadline, watch):
+        reading = [self._line] + ([self._wake] if watch and self._wake is not None else [])
+        if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
+            return True, bool(self._out), False
+        seconds = None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
+        readable, writable, _ = select.select(reading, [self._line] if self._out else [], [], seconds)
+        return self._line in readable, bool(writable), self._wake in readable
+
+    def _readable(self, seconds):
+        if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
+            return True
+        return bool(select.select([self._line], [], [], seconds)[0])
+
+    def _write(self):
+        try:
+            sent = self._line.send(self._out[:BLOCK * 4])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            return []
+        except OSError as error:
+            return self._broken(error)
+        self._protocol.wrote(sent)
+        self._out = self._out[sent:]
+        self._progress = time.monotonic()
+        return []
+
+    def _read(self):
+        try:
+            octets = self._line.recv(BLOCK)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            return []
+        except OSError as error:
+            return self._hang_up(_words(error))
+        if not octets:
+            return self._hang_up("the relay closed the connection")
+        self._progress = time.monotonic()
+        return self._feed(octets)
+
+    def _feed(self, octets):
+        answers = []
+        for event in self._protocol.receive(octets):
+            if isinstance(event, Heard):
+                self._hear(event)
+            else:
+                answers.append(event)
+        if self._protocol.broken:
+            answers += self._hang_up(self._protocol.broken)
+        elif self._protocol.closing:
+            answers += self._hang_up(f"the relay closes: {self._protocol.closing}")
+        return answers
+
+    def _hear(self, event):
+        reply = event.reply
+        if event.phase == AUTH and self.relay.password is not None:
+            words = (self.relay.username, self.relay.password.get_secret_value())
+            reply = replace(reply, lines=tuple(auth.scrubbed(line, *words) for line in reply.lines))
+        if self._transcript:
+            self._transcript.heard(event.phase, reply)
+        if not self.in_flight:
+            self._heard.append(reply)
+
+    def _broken(self, error):
+        """Writing failed: read what the relay had still said, then judge."""
+        answers, until = [], time.monotonic() + DRAIN_SECONDS
+        while self.closed is None and self._readable(max(0.0, until - time.monotonic())):
+            answers += self._read()
+        return answers + self._hang_up(_words(error))
+
+    def _hang_up(self, why):
+        answers = self._protocol.lost()
+        if self.closed is None:
+            self.closed = why
+            self._note(f"closed: {why}")
+        self._out = b""
+        self._line.close()
+        return answers
+
+    def _note(self, text):
+        if self._transcript:
+            self._transcript.note(text)
+
+
+def _connected(relay):
+    try:
+        addresses = socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise RelayUnavailable(f'the name "{relay.host}" was not found ({_words(error)})', relay.name, "check `host` and the network") from None
+    for family, kind, protocol, _, address in addresses:
+        line = socket.socket(family, kind, protocol)
+        line.settimeout(CONNECT_SECONDS)
+        try:
+            line.connect(address)
+        except OSError as error:
+            line.close()
+            failed = error
+            continue
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.setblocking(False)
+        return line
+    raise _unreachable(failed, relay)
+
+
+def _unreachable(error: OSError, relay: Relay) -> RelayUnavailable:
+    return RelayUnavailable(f"the relay cannot be reached: {_words(error)}", relay.name, "check host and port, or run it again later")
+
+
+def _refusal(reply: Reply, to: str, relay: Relay, do: str | None = None) -> PostroomError:
+    kind = RelayRefused if reply.is_permanent else RelayUnavailable
+    return kind(f'{to} was refused: "{reply}"', relay.name, do or ("change what the relay names" if reply.is_permanent else "run it again later"))
+
+
+def _words(error):
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _literal(address: str) -> str:
+    """An address as EHLO names a client without a domain of its own (RFC 5321 section 4.1.3)."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    return f"[IPv6:{ip}]" if ip.version == 6 else f"[{ip}]"

@@ -267,7 +267,7 @@ class Session:
 
     def _write(self):
         try:
-            sent = self._line.send(self._out[:BLOCK * 4])
+            sent = self._line.send(self._out[:BLOCK * 16])
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             return []
         except OSError as error:

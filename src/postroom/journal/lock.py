@@ -1,0 +1,70 @@
+"""One run of a campaign at a time: a lock that dies with its process.
+
+Made with flock, which Linux, macOS and the BSDs have; Windows would want msvcrt.locking here.
+"""
+
+import fcntl
+import hashlib
+import os
+import socket
+import time
+
+from postroom.errors import JournalUnavailable, Locked
+
+# `status` holds the lock for a moment to see whether anybody else does.
+PATIENCE_SECONDS = 1.0
+PAUSE_SECONDS = 0.05
+
+
+class RunLock:
+    """Entered for the length of a run. Raises Locked with the other run's process and host."""
+
+    def __init__(self, journal_path: str, name: str, edition: str):
+        self.path, self.label = _path(journal_path, name, edition), " ".join(filter(None, (name, edition)))
+
+    def __enter__(self):
+        try:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise JournalUnavailable(f"no lock can be kept beside the journal: {(error.strerror or str(error)).lower()}", self.path,
+                                     "make the folder writable, or choose another with --journal") from None
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while not _taken(self._file, fcntl.LOCK_EX):
+            if time.monotonic() > give_up:
+                holder = os.pread(self._file, 200, 0).decode("utf-8", "replace").strip() or "another process"
+                os.close(self._file)
+                raise Locked(f"another run of {self.label} is under way ({holder})", None, "wait for it, or stop it with Ctrl-C there")
+            time.sleep(PAUSE_SECONDS)
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        return self
+
+    def __exit__(self, *_):
+        # The file stays: removing it would let a third run lock a new file while a second waits for this one.
+        os.close(self._file)
+
+
+def is_running(journal_path: str, name: str, edition: str) -> bool:
+    """Whether a run of this campaign holds its lock now."""
+    try:
+        file = os.open(_path(journal_path, name, edition), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _taken(file, fcntl.LOCK_SH)
+    finally:
+        os.close(file)
+
+
+def _taken(file, kind):
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _path(journal_path, name, edition):
+    mark = hashlib.sha256(f"{name}\0{edition}".encode()).hexdigest()[:12]
+    return f"{journal_path}.{name}-{mark}.lock"

@@ -1,0 +1,293 @@
+"""The journal: what happened to every recipient, in a SQLite file at the project's root.
+
+Durable before fast: synchronous=FULL, one commit a turn. A crash leaves open only what was really in flight.
+`status` imports this file, so it stays free of dataclasses, pathlib and json at the top.
+"""
+
+import os
+import sqlite3
+import time
+from collections import namedtuple
+from contextlib import contextmanager
+
+from postroom.errors import JournalError, JournalUnavailable
+from postroom.journal.schema import APPLICATION_ID, TABLES, VERSION
+from postroom.outcome import DEFERRED, LEAVING, MAY_FOLLOW, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
+
+DEFER_SECONDS = 300
+BUSY_SECONDS = 30
+MOST_TEXT = 500
+KEYS_A_QUERY = 500
+REMOVED, DUPLICATE, BY_CHOICE = "removed", "duplicate", "by choice"
+
+COLUMNS = "key state reason row_digest date message_id repeat attempts due_at"
+Delivery = namedtuple("Delivery", COLUMNS)
+Delivery.__doc__ = "What the journal knows of one recipient of an edition; times in UTC seconds."
+EditionName = namedtuple("EditionName", "name edition file")
+
+
+class Journal:
+    """The file. Open it with open(); edition() gives the verbs of a run."""
+
+    def __init__(self, path: str, rows: sqlite3.Connection, clock=time.time):
+        self.path, self.rows, self.clock = path, rows, clock
+
+    @classmethod
+    def open(cls, path: str, *, create: bool, clock=time.time) -> "Journal | None":
+        """The journal at `path`; None where there is none and `create` is False.
+
+        Raises JournalError for a file that is not a journal of this version (never overwritten), JournalUnavailable
+        where it cannot be read or written now.
+        """
+        if not os.path.exists(path):
+            if not create:
+                return None
+            _make_private(path)
+        with _explained(path):
+            rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            with _explained(path):
+                _prepare(rows, path, create)
+        except BaseException:
+            rows.close()
+            raise
+        return cls(path, rows, clock)
+
+    def editions(self) -> list[EditionName]:
+        """Every campaign and edition that was ever sent from here, the latest last."""
+        with _explained(self.path):
+            return [EditionName(*row) for row in self.rows.execute("SELECT name, edition, file FROM campaign ORDER BY id")]
+
+    def edition(self, name: str, edition: str) -> "Edition":
+        """One campaign's edition ("" where it has none); nothing is written before enrol()."""
+        return Edition(self, name, edition)
+
+    def close(self) -> None:
+        self.rows.close()
+
+    @contextmanager
+    def commit(self):
+        """One durable transaction: all of it or nothing."""
+        with _explained(self.path):
+            self.rows.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.rows
+                self.rows.execute("COMMIT")
+            except BaseException:
+                if self.rows.in_transaction:
+                    self.rows.execute("ROLLBACK")
+                raise
+
+
+class Edition:
+    """One edition of a campaign within the journal. began_at, content and file are None, {} and None before its first run."""
+
+    def __init__(self, journal: Journal, name: str, edition: str):
+        self.journal, self.name, self.edition = journal, name, edition
+        self.relay = self.account = self.started_at = None
+        self._load()
+
+    def _load(self):
+        import json
+
+        with _explained(self.journal.path):
+            row = self.journal.rows.execute("SELECT id, file, began_at, content, duplicates FROM campaign WHERE name = ? AND edition = ?",
+                                            (self.name, self.edition)).fetchone()
+        self.id, self.file, self.began_at, content, self.duplicates = row or (None, None, None, "{}", 0)
+        self.content = json.loads(content)
+
+    def states(self, keys: list[str]) -> dict[str, Delivery]:
+        """What is known of these recipients, by key; the unknown are left out."""
+        found = {}
+        with _explained(self.journal.path):
+            for start in range(0, len(keys) if self.id is not None else 0, KEYS_A_QUERY):
+                some = keys[start:start + KEYS_A_QUERY]
+                marks = ",".join("?" * len(some))
+                for row in self.journal.rows.execute(f"SELECT {COLUMNS.replace(' ', ', ')} FROM delivery WHERE campaign = ? AND key IN ({marks})",
+                                                     (self.id, *some)):
+                    found[row[0]] = Delivery(*row)
+        return found
+
+    def enrol(self, listed, *, duplicates: int, file: str, content: dict[str, str], accept_changes: bool = False) -> None:
+        """Make the journal know exactly the recipients that the table lists now; one transaction, constant memory.
+
+        listed: (key, row digest or "") of each. New ones become pending, and so do removed ones that are back. Pending ones that
+        are listed no more are forgotten where nothing was ever tried, else they and deferred ones are skipped as removed.
+        content: kept from the first mail on; later only added to, unless accept_changes.
+        """
+        import json
+
+        with self.journal.commit() as rows:
+            rows.execute("INSERT OR IGNORE INTO campaign(name, edition) VALUES(?, ?)", (self.name, self.edition))
+            self._load()
+            kept = content if self.began_at is None or accept_changes else {**content, **self.content}
+            rows.execute("UPDATE campaign SET file = ?, content = ?, duplicates = ? WHERE id = ?",
+                         (file, json.dumps(kept, sort_keys=True), duplicates, self.id))
+            rows.execute("DELETE FROM temp.listed")
+            rows.executemany("INSERT OR IGNORE INTO temp.listed VALUES(?, ?)", listed)
+            rows.execute("INSERT INTO delivery(campaign, key, state, row_digest) SELECT ?, key, ?, digest FROM temp.listed WHERE true "
+                         "ON CONFLICT DO UPDATE SET row_digest = excluded.row_digest WHERE excluded.row_digest != '' AND state IN (?, ?)",
+                         (self.id, PENDING, PENDING, DEFERRED))
+            gone = "campaign = ? AND key NOT IN (SELECT key FROM temp.listed)"
+            rows.execute(f"DELETE FROM delivery WHERE {gone} AND state = ? AND attempts = 0", (self.id, PENDING))
+            rows.execute(f"UPDATE delivery SET state = ?, reason = ? WHERE {gone} AND state IN (?, ?)",
+                         (SKIPPED, REMOVED, self.id, PENDING, DEFERRED))
+            rows.execute("UPDATE delivery SET state = ?, reason = NULL WHERE campaign = ? AND state = ? AND reason = ? "
+                         "AND key IN (SELECT key FROM temp.listed)", (PENDING, self.id, SKIPPED, REMOVED))
+            rows.execute("DELETE FROM temp.listed")
+        self._load()
+
+    def recover(self) -> int:
+        """At the start of a run, under its lock: what was leaving when the last run died is uncertain. Returns how many."""
+        return self._settle_all(LEAVING, UNCERTAIN, "the run ended before the reply came")
+
+    def skip_uncertain(self) -> int:
+        """The person decided to leave the uncertain ones as they are. Returns how many."""
+        return self._settle_all(UNCERTAIN, SKIPPED, BY_CHOICE)
+
+    def begin_run(self, relay: str, account: str, started_at: float) -> None:
+        """What turn() writes beside outcomes. started_at: `now` of the templates, kept when the first mail leaves."""
+        self.relay, self.account, self.started_at = relay, account, started_at
+
+    def turn(self, answered: list, leaving: list) -> None:
+        """One durable commit for a turn of the loop: what was answered (Fates), and which Messages leave next.
+
+        Raises JournalUnavailable where it cannot be written: then nothing may leave.
+        """
+        if not answered and not leaving:
+            return
+        now = self.journal.clock()
+        with self.journal.commit() as rows:
+            for fate in answered:
+                self._answered(rows, fate, now)
+            for message in leaving:
+                self._leaves(rows, message, now)
+            if leaving and self.began_at is None:
+                rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
+        if leaving and self.began_at is None:
+            self.began_at = self.started_at
+
+    def uncertain(self):
+        """Every uncertain Delivery, one after the other."""
+        with _explained(self.journal.path):
+            rows = self.journal.rows.execute(f"SELECT {COLUMNS.replace(' ', ', ')} FROM delivery WHERE campaign = ? AND state = ? ORDER BY key",
+                                             (self.id, UNCERTAIN))
+            yield from (Delivery(*row) for row in rows)
+
+    def counts(self, running: bool) -> dict:
+        """How many recipients are in which state, as the JSON documents have it.
+
+        running: whether a run is under way: those leaving then count as pending, else as uncertain.
+        """
+        with _explained(self.journal.path):
+            found = self.journal.rows.execute("SELECT state, CASE state WHEN ? THEN reason END, count(*), min(due_at) FROM delivery "
+                                              "WHERE campaign = ? GROUP BY 1, 2", (SKIPPED, self.id)).fetchall()
+        number, reasons = dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING), 0), {}
+        due_at = None
+        for state, reason, count, due in found:
+            number[(PENDING if running else UNCERTAIN) if state == LEAVING else state] += count
+            if state == SKIPPED:
+                reasons[reason] = reasons.get(reason, 0) + count
+            elif state == DEFERRED:
+                due_at = due
+        if self.duplicates:
+            number[SKIPPED] += self.duplicates
+            reasons[DUPLICATE] = self.duplicates
+        due = due_at and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
+        return {"recipients": sum(number.values()), **number, "skipped_reasons": reasons,
+                "remaining": number[PENDING] + number[DEFERRED], "due_at": due}
+
+    def _settle_all(self, before, after, words):
+        if self.id is None:
+            return 0
+        with self.journal.commit() as rows:
+            rows.execute("INSERT INTO attempt(campaign, key, variant, number, at, state, phase, text) "
+                         "SELECT campaign, key, variant, attempts, ?, ?, 'end of data', ? FROM delivery WHERE campaign = ? AND state = ?",
+                         (self.journal.clock(), after, words, self.id, before))
+            return rows.execute("UPDATE delivery SET state = ?, reason = ? WHERE campaign = ? AND state = ?",
+                                (after, words, self.id, before)).rowcount
+
+    def _leaves(self, rows, message, now):
+        from_states = [state for state, followers in MAY_FOLLOW.items() if LEAVING in followers]
+        changed = rows.execute(f"UPDATE delivery SET state = ?, reason = NULL, date = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
+                               f"due_at = NULL, relay = ? WHERE campaign = ? AND key = ? AND variant = '' AND state IN ({_marks(from_states)})",
+                               (LEAVING, message.date, message.message_id, message.digest, self.relay, self.id, message.key, *from_states))
+        if changed.rowcount != 1:
+            raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
+        rows.execute("INSERT INTO account_use VALUES(?, ?, ?, ?)", (self.account, now, self.id, message.key))
+
+    def _answered(self, rows, fate, now):
+        message, text = fate.message, fate.text[:MOST_TEXT]
+        if fate.state not in MAY_FOLLOW[LEAVING]:
+            raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
+        due_at = now + DEFER_SECONDS if fate.state == DEFERRED else None
+        changed = rows.execute("UPDATE delivery SET state = ?, reason = ?, due_at = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
+                               (fate.state, fate.reason, due_at, self.id, message.key, LEAVING))
+        if changed.rowcount != 1:
+            raise JournalError(f"row {message.row} was answered but had not left", self.journal.path, "report this as a fault")
+        attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT ?, ?, attempts, ?, ?, ?, ?, ?, ? "
+                               "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''",
+                               (self.id, message.key, now, fate.state, fate.phase, fate.code, fate.enhanced, text, self.id, message.key)).lastrowid
+        rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
+                         [(attempt, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
+        if fate.state == PENDING:
+            # It never left, so it does not count for the account.
+            rows.execute("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
+                         (self.account, self.id, message.key))
+
+
+def _prepare(rows, path, create):
+    """Check whose file it is before anything is written to it, then set it up."""
+    rows.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    if not _is_ours(rows):
+        if rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or not create:
+            raise JournalError("this is not a postroom journal", path, "choose another path with --journal; the file was left as it is")
+        rows.execute("PRAGMA journal_mode = WAL")
+        rows.execute("BEGIN IMMEDIATE")
+        # Another campaign's first run may have made the tables while we waited.
+        if not _is_ours(rows):
+            for statement in TABLES.split(";"):
+                rows.execute(statement)
+            rows.execute("INSERT INTO meta VALUES(?)", (VERSION,))
+            rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        rows.execute("COMMIT")
+    version = rows.execute("SELECT version FROM meta").fetchone()[0]
+    if version != VERSION:
+        raise JournalError(f"the journal has version {version}, this postroom knows {VERSION}", path, "install the postroom that wrote it, or a newer one")
+    rows.executescript("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
+                       "PRAGMA temp_store = FILE; PRAGMA cache_size = -4000; "
+                       "CREATE TEMP TABLE listed(key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;")
+
+
+def _is_ours(rows):
+    return rows.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+
+
+def _make_private(path):
+    """An empty file that only its owner can read, before SQLite opens it: names and addresses are in it."""
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise JournalUnavailable(f"the journal cannot be written: {(error.strerror or str(error)).lower()}", path,
+                                 "make the folder writable, or choose another with --journal") from None
+
+
+@contextmanager
+def _explained(path):
+    """SQLite's errors in words for people."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")):
+            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path,
+                               "restore it from a copy, or choose another with --journal; it was left as it is") from None
+        raise JournalUnavailable(f"the journal cannot be read or written: {error}", path,
+                                 "make room or make it writable, then run again; what is in it is safe") from None
+
+
+def _marks(values):
+    return ",".join("?" * len(values))

@@ -26,7 +26,7 @@ CREATE TABLE delivery(
   row_digest TEXT NOT NULL DEFAULT '',-- SHA-256 of all that was rendered for the row, Date apart
   date INTEGER,                       -- the Date of the message that left
   message_id TEXT,
-  repeat INTEGER NOT NULL DEFAULT 0,  -- 0: the first mail; an intended second one counts up
+  repeat INTEGER NOT NULL DEFAULT 0,  -- 0: the first mail, an intended second one counts up
   attempts INTEGER NOT NULL DEFAULT 0,
   due_at REAL,
   relay TEXT,

@@ -47,7 +47,11 @@ class Journal:
             rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             with _explained(path):
-                _prepare(rows, path, create)
+                empty = not _is_ours(rows) and not rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                if empty and not create:
+                    rows.close()
+                    return None
+                _prepare(rows, path, empty)
         except BaseException:
             rows.close()
             raise
@@ -236,11 +240,11 @@ class Edition:
                          (self.account, self.id, message.key))
 
 
-def _prepare(rows, path, create):
+def _prepare(rows, path, empty):
     """Check whose file it is before anything is written to it, then set it up."""
     rows.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     if not _is_ours(rows):
-        if rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or not create:
+        if not empty:
             raise JournalError("this is not a postroom journal", path, "choose another path with --journal; the file was left as it is")
         rows.execute("PRAGMA journal_mode = WAL")
         rows.execute("BEGIN IMMEDIATE")

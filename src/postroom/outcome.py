@@ -14,6 +14,9 @@ DEFERRED = "deferred"  # refused for now; due again later
 UNCERTAIN = "uncertain"  # its last byte may have left and no reply ever came (RFC 1047)
 SKIPPED = "skipped"  # by a reason of ours: duplicate, removed from the table, by choice
 
+# Why somebody was skipped.
+REMOVED, DUPLICATE, BY_CHOICE = "removed", "duplicate", "by choice"
+
 # A table, so that a wrong move is a key that is not there.
 MAY_FOLLOW = {
     PENDING: {LEAVING, SKIPPED},

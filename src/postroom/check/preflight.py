@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from postroom.address import folded, shown
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError
-from postroom.outcome import DEFERRED, LEAVING, PENDING, SKIPPED, UNCERTAIN
+from postroom.outcome import DEFERRED, LEAVING, PENDING, REMOVED, SKIPPED, UNCERTAIN
 
 MOST_FAULTS = 1000
-REMOVED = "removed"
 
 
 class Plan:
@@ -53,6 +52,7 @@ class Preflight:
     """Looks at every row once. After run(): the counts, the plan, and the faults.
 
     states: keys to what the journal knows of them (state, reason, row_digest, date, due_at); empty where there is none.
+    unknown: recipients that the journal has never seen.
     limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
     the mail that it repeats. now: seconds since the epoch, for what is due.
     """
@@ -62,7 +62,7 @@ class Preflight:
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
         self.limit, self.resend, self.accept_changes = limit, resend, accept_changes
         self.plan, self.faults, self.more_faults = Plan(), [], 0
-        self.recipients = self.duplicates = self.going = 0
+        self.recipients = self.duplicates = self.unknown = self.going = 0
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
@@ -115,8 +115,9 @@ class Preflight:
         self.recipients += 1
         files = self.composer.varying_files(row, line)
         if (earlier := self.plan.add(line, key, files)) is not None:
-            self._duplicate(line, own.address, earlier, files)
-        elif self._goes(delivery) and (self.limit is None or self.going < self.limit):
+            return self._duplicate(line, own.address, earlier, files)
+        self.unknown += delivery is None
+        if self._goes(delivery) and (self.limit is None or self.going < self.limit):
             self._going(line, row, key, delivery)
 
     def _duplicate(self, line, address, earlier, files):

@@ -5,6 +5,7 @@ Only the named command's options and modules are loaded, so that --help and stat
 
 import argparse
 import importlib
+import signal
 import sys
 
 from postroom import __version__
@@ -34,14 +35,22 @@ def main(arguments: list[str] | None = None) -> int:
             module.options(command)
             command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     chosen = parser.parse_args(words)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _ended)
     try:
         return module.run(chosen)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        return 128 + (interrupt.args or (signal.SIGINT,))[0]  # as shells count
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
         sys.stdout = None
         return 0
+
+
+def _ended(number, frame):
+    """A polite kill ends us as Ctrl-C does, so that everything is closed on the way out."""
+    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":

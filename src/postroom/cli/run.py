@@ -9,12 +9,12 @@ from postroom.address import shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.cli.output import as_json, count, document_path, duration, explain, say
-from postroom.cli.send import interactive, journal_path
+from postroom.cli.send import interactive, journal_path, signalled
 from postroom.compose.build import Composer
-from postroom.errors import CampaignError, JournalError, Place, PostroomError
+from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
-from postroom.outcome import DEFERRED, REJECTED, SENT, UNCERTAIN
+from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
 from postroom.read.campaign import load
 from postroom.read.recipients import Table
 from postroom.send import gate, loop
@@ -26,24 +26,26 @@ from postroom.send.rate import Pace
 from postroom.smtp.session import Relay, Session
 from postroom.smtp.transcript import Transcript
 
-INTERRUPTED = 128  # as shells count: 130 for SIGINT, 143 for SIGTERM
+STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
+COUNTS = ("recipients", *STATES, "skipped_reasons", "remaining", "due_at")
 
 
 class Run:
     """Fields become known as the run goes on; result() tells all of them, also when it failed half-way.
 
-    left: how many messages were handed to the relay in this run.
+    before: the edition's counts when the run began. counts: when it ended. checked: the Preflight.
     """
 
     def __init__(self, arguments):
         self.arguments = arguments
-        self.campaign = self.checked = self.counts = self.progress = self.journal_path = self.error = None
+        self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = None
         self.mailbox = None
         self.started = time.monotonic()
 
     @property
-    def left(self) -> int:
-        return self.progress.done if self.progress else 0
+    def nothing_sent(self) -> bool:
+        """Whether it is certain that the relay has nothing from this run."""
+        return self.progress is None or self.progress.may_have_gone == 0
 
     def send(self) -> int:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
@@ -74,7 +76,8 @@ class Run:
         this_run = self.progress.this_run if self.progress else dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
         path = self.journal_path and document_path(self.journal_path)
         return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
-                "edition": campaign and campaign.edition, **counts, "this_run": this_run, "running": False,
+                "edition": campaign and campaign.edition, **counts, "this_run": this_run,
+                "running": isinstance(self.error, Locked),
                 "seconds": round(time.monotonic() - self.started, 3), "journal": path}
 
     # The steps
@@ -97,11 +100,10 @@ class Run:
                 journal.close()
 
     def _dry_run(self, edition, relay, account):
+        self.before = edition.counts(running=False) if edition else None
         composer = self._composer(edition)
         self._preflight(composer, edition.states if edition else lambda keys: {})
-        self._confirmation(composer, relay, account, edition.counts(running=False) if edition else {})
-        if self.checked.faults:
-            self.checked.passed()
+        self._confirmation(composer, relay, account)
         say("This was a dry run: no connection was made, nothing was sent.")
         return 0
 
@@ -109,26 +111,30 @@ class Run:
         edition.recover()
         if self.arguments.uncertain == "skip":
             edition.skip_uncertain()
-        self.counts = edition.counts(running=False)
+        self.before = edition.counts(running=False)
         composer = self._composer(edition)
         self._preflight(composer, edition.states)
-        before = self.counts
         if not self.checked.going:
             self._enrol(edition, composer)
             return self._finished(edition, None)
-        session_of = self._session_maker(relay)
+        if not self._needs_no_answer() and not interactive():
+            raise CampaignError("there is no terminal to ask on", None, "add --yes to send without being asked")
+        transcript = Transcript(say) if self.arguments.debug else None
         with Interrupt() as interrupt:
-            session = gate.passed(lambda: session_of(interrupt.wake), composer, self.checked.largest)
+
+            def session():
+                return Session.open(relay, transcript, interrupt.wake)
+
+            line = Line(session, gate.passed(session, composer, self.checked.largest), self._messages_per_session(), interrupt.pause)
             try:
-                self._confirmation(composer, relay, account, before)
+                self._confirmation(composer, relay, account)
                 self._ask()
                 self._enrol(edition, composer)
-                edition.begin_run(f"{relay.host}:{relay.port}", account, composer.now.timestamp())
-                line = Line(lambda: session_of(interrupt.wake), session, self._messages_per_session(), interrupt.pause)
-                session = line
-                closed_by = self._loop(edition, composer, line, interrupt)
+                edition.begin_run(relay.name, account, composer.now.timestamp())
+                with interrupt.held():
+                    closed_by = self._loop(edition, composer, line, interrupt)
             finally:
-                session.quit()
+                line.quit()
         return self._finished(edition, closed_by, interrupt.signal)
 
     def _composer(self, edition):
@@ -175,14 +181,10 @@ class Run:
         queue = Queue(departures(composer, self.checked.plan))
         rate = self.campaign.smtp.rate if self.campaign.smtp and not self.arguments.sandbox else ()
         try:
-            loop.send(queue, line, edition, Pace(rate), self.progress.told, lambda: interrupt.signal is not None)
+            loop.send(queue, line, edition, Pace(rate), self.progress.told, interrupt.came)
         finally:
             self.progress.close()
         return queue.closed_by
-
-    def _session_maker(self, relay):
-        transcript = Transcript(say) if self.arguments.debug else None
-        return lambda wake: Session.open(relay, transcript=transcript, wake=wake)
 
     def _messages_per_session(self):
         return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.arguments.sandbox else None
@@ -197,14 +199,14 @@ class Run:
         if smtp.allow_plaintext_login and smtp.security == "plain" and smtp.username:
             yield f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)."
 
-    def _confirmation(self, composer, relay, account, before):
+    def _confirmation(self, composer, relay, account):
         campaign, checked = self.campaign, self.checked
         left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
         left_out += [count(composer.table.blank, "blank row")] if composer.table.blank else []
         rows = [("from", shown(checked.first.from_.name + " <" + checked.first.from_.address + ">") if checked.first else campaign.from_),
                 ("relay", f"{relay.host}:{relay.port}, {relay.security}"), ("account", account),
                 ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {' and '.join(left_out)} left out" if left_out else "")),
-                ("to send", f"{checked.going:,} now" + _before(before))]
+                ("to send", f"{checked.going:,} now" + _before(self.before or {}))]
         if len(checked.file_counts) > 1:
             fewest, (number, first) = min(checked.file_counts.items())
             rows.append(("attachments", f"{count(number, 'row')} with only {fewest}, the first in line {first}"))
@@ -219,15 +221,16 @@ class Run:
             say(f"  {name:<12}{words}")
 
     def _ask(self):
-        if self.arguments.yes or self.arguments.sandbox:
+        if self._needs_no_answer():
             return
-        if not interactive():
-            raise CampaignError("there is no terminal to ask on", None, "add --yes to send without being asked")
         print(f"Send {count(self.checked.going, 'message')} now? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CampaignError("not confirmed", None, "answer y to send")
 
-    def _finished(self, edition, closed_by, signal=None):
+    def _needs_no_answer(self):
+        return self.arguments.yes or self.arguments.sandbox
+
+    def _finished(self, edition, closed_by, number=None):
         self.counts = counts = edition.counts(running=False)
         if self.progress is None:
             self.progress = Progress(0, quiet=True)
@@ -236,7 +239,7 @@ class Run:
             say(f"  {fate.message.envelope.own} (row {fate.message.row}): {_fate_words(fate)}")
         if isinstance(closed_by, PostroomError):
             self.error = closed_by
-            explain(closed_by, nothing_sent=this_run[SENT] + this_run[UNCERTAIN] == 0)
+            explain(closed_by, nothing_sent=self.nothing_sent)
         say(_summary(this_run, counts))
         again = f"postroom send {self.arguments.campaign}"
         if counts["uncertain"]:
@@ -244,7 +247,7 @@ class Run:
                 f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
         if closed_by is not None:
             say(f"Go on with: {again}")
-            return self.error.exit_code if self.error else INTERRUPTED + signal
+            return self.error.exit_code if self.error else signalled(number)
         if counts["pending"]:
             say(f"{counts['pending']:,} are still to be sent: {again}")
         if counts["deferred"]:
@@ -253,15 +256,14 @@ class Run:
         return 1 if open_ones else 0
 
     def _foreseen(self):
-        checked = self.checked
-        known = dict.fromkeys(("recipients", "sent", "rejected", "deferred", "uncertain", "skipped", "skipped_reasons", "pending",
-                               "remaining", "due_at"))
-        if checked is not None:
-            pending = checked.recipients - checked.duplicates
-            known |= {"recipients": checked.recipients, "skipped": checked.duplicates, "pending": pending, "remaining": pending,
-                      "sent": 0, "rejected": 0, "deferred": 0, "uncertain": 0,
-                      "skipped_reasons": {"duplicate": checked.duplicates} if checked.duplicates else {}}
-        return known
+        """The counts where nothing was sent: those from before, and the table's rows that the journal does not know yet."""
+        counts = self.before or dict.fromkeys(COUNTS, 0) | {"skipped_reasons": {}, "due_at": None}
+        if self.checked is None or self.checked.faults:
+            return counts if counts["recipients"] else dict.fromkeys(COUNTS)
+        reasons = {reason: number for reason, number in counts["skipped_reasons"].items() if reason != DUPLICATE}
+        reasons |= {DUPLICATE: self.checked.duplicates} if self.checked.duplicates else {}
+        counts = {**counts, "skipped_reasons": reasons, "skipped": sum(reasons.values()), "pending": counts["pending"] + self.checked.unknown}
+        return {**counts, "recipients": sum(counts[state] for state in STATES), "remaining": counts["pending"] + counts["deferred"]}
 
 
 def _before(counts):

@@ -18,7 +18,7 @@ def run(arguments) -> int:
 
     os.makedirs(arguments.directory, exist_ok=True)
     try:
-        with Interrupt() as interrupt, Sandbox(arguments.directory, port=arguments.port, web_port=arguments.web_port) as sandbox:
+        with Interrupt() as interrupt, interrupt.held(), Sandbox(arguments.directory, port=arguments.port, web_port=arguments.web_port) as sandbox:
             if arguments.json:
                 document({"exit": None, "error": None, "host": "127.0.0.1", "port": sandbox.smtp_port, "url": sandbox.url,
                           "directory": document_path(arguments.directory)})

@@ -2,9 +2,10 @@
 
 import argparse
 import os
+import signal
 import sys
 
-from postroom.cli.output import document, explain
+from postroom.cli.output import document, explain, say
 from postroom.errors import PostroomError
 
 
@@ -29,10 +30,18 @@ def run(arguments) -> int:
     except PostroomError as error:
         exit_code, run.error = error.exit_code, error
         if not arguments.json:
-            explain(error, nothing_sent=run.left == 0, more=f"`postroom check {arguments.campaign}` shows all.")
+            explain(error, nothing_sent=run.nothing_sent, more=f"`postroom check {arguments.campaign}` shows all.")
+    except KeyboardInterrupt as interrupt:
+        exit_code = signalled(*interrupt.args or (signal.SIGINT,))
+        say("Interrupted. Nothing was sent in this run." if run.nothing_sent else "Interrupted.")
     if arguments.json:
         document(run.result(exit_code))
     return exit_code
+
+
+def signalled(number: int) -> int:
+    """The exit code for a signal, as shells count: 130 for SIGINT, 143 for SIGTERM."""
+    return 128 + number
 
 
 def journal_path(arguments, project) -> str:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal.schema import APPLICATION_ID, TABLES, VERSION
-from postroom.outcome import DEFERRED, LEAVING, MAY_FOLLOW, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
+from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
+                              UNCERTAIN)
 
 DEFER_SECONDS = 300
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
-REMOVED, DUPLICATE, BY_CHOICE = "removed", "duplicate", "by choice"
 
 COLUMNS = "key state reason row_digest date message_id repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)

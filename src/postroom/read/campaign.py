@@ -177,7 +177,7 @@ class Smtp(_Strict):
     @property
     def account(self) -> str:
         """Who we are at the relay: what quotas belong to."""
-        return f"{self.username or ''}@{self.host}" if "@" not in (self.username or "") else f"{self.username} at {self.host}"
+        return f"{self.username}@{self.host}" if self.username else self.host
 
 
 class Campaign(_Strict):

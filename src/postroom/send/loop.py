@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from postroom.errors import PostroomError
+from postroom.errors import PostroomError, RelayUnavailable
+from postroom.message import Message
 from postroom.outcome import Fate
 from postroom.send.line import Line
 from postroom.send.queue import Queue
@@ -11,12 +12,14 @@ from postroom.send.rate import Pace
 from postroom.smtp.reply import judged
 
 FINISH_SECONDS = 30
+INTERRUPTED = "interrupted"
 
 
-def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate]], None], interrupted: Callable[[], bool]) -> None:
+def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate], list[Message]], None], interrupted: Callable[[], bool]) -> None:
     """Everything in the queue, one durable commit a turn: what was answered, and what leaves next.
 
-    journal: has turn(answered, leaving). told: hears every fate once it is written down. interrupted: asked each turn.
+    journal: has turn(answered, leaving). told: hears what turn() has written down. interrupted: whether a signal
+    came since it was last asked.
     A body leaves only after the commit that names it, because its reply may never come (RFC 1047).
     Why it ended stands in queue.closed_by; only a journal that cannot be written raises.
     """
@@ -27,7 +30,7 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
             now = time.monotonic()
             leaving = queue.take(min(pace.free(now), line.room))
             journal.turn(fates, leaving)
-            told(fates)
+            told(fates, leaving)
             fates = []
             pace.left(len(leaving), now)
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
@@ -35,10 +38,12 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
             fates = judged(line.push(leaving, until))
             queue.settle(fates)
             if interrupted():
-                queue.close("interrupted")
+                queue.close(INTERRUPTED)
+    except RelayUnavailable as error:
+        queue.close(INTERRUPTED if interrupted() else error)
     except PostroomError as error:
         queue.close(error)
     finally:
         fates += judged(line.finish(within=FINISH_SECONDS))
         journal.turn(fates, [])
-        told(fates)
+        told(fates, [])

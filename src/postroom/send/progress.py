@@ -3,6 +3,7 @@
 import sys
 import time
 
+from postroom.message import Message
 from postroom.outcome import DEFERRED, PENDING, REJECTED, SENT, UNCERTAIN, Fate
 
 LINE_SECONDS = 10
@@ -12,13 +13,13 @@ MOST_EXAMPLES = 10
 class Progress:
     """Counts fates and shows them on stderr.
 
-    this_run: state -> how many. partial: messages sent whose relay refused one of several addresses.
+    this_run: state -> how many. may_have_gone: how many the relay may have taken. partial: messages sent whose relay refused one of several addresses.
     examples: the first few fates that are not plainly sent.
     """
 
     def __init__(self, total: int, quiet: bool = False):
         self.this_run = dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
-        self.partial, self.examples, self.total = 0, [], total
+        self.may_have_gone, self.partial, self.examples, self.total = 0, 0, [], total
         self._bar, self._quiet = None, quiet
         self._started = self._shown = time.monotonic()
         if sys.stderr.isatty() and not quiet:
@@ -27,9 +28,11 @@ class Progress:
             self._bar = tqdm(total=total, unit=" messages", file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
                              bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix} [{rate_fmt}, {remaining} left]")
 
-    def told(self, fates: list[Fate]) -> None:
-        """Hear what became of some messages."""
-        for fate in fates:
+    def told(self, answered: list[Fate], leaving: list[Message]) -> None:
+        """Hear what became of some messages, and which leave next."""
+        self.may_have_gone += len(leaving)
+        for fate in answered:
+            self.may_have_gone -= fate.state not in (SENT, UNCERTAIN)
             if fate.state == PENDING:
                 continue
             self.this_run[fate.state] += 1

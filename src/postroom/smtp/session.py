@@ -4,7 +4,9 @@ Reading never waits behind writing: one select watches both, whatever the sizes 
 After any error of the socket it is read to its end before anything is judged: replies that had arrived stay readable.
 """
 
+import errno
 import ipaddress
+import os
 import select
 import socket
 import ssl
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from postroom.errors import PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.smtp import auth
-from postroom.smtp.protocol import DATA, END, GREETING, LONE_DOT, Heard, Protocol
+from postroom.smtp.protocol import DATA, END, FITTING, GREETING, LONE_DOT, Heard, Protocol
 from postroom.smtp.reply import Answer, Reply
 from postroom.smtp.transcript import AUTH, Transcript
 
@@ -66,7 +68,7 @@ class Session:
         wake: a descriptor that becomes readable when a signal came. seconds: how long to wait for a phase's reply.
         Raises RelayUnavailable where it may work later, RelayRefused where something must change first.
         """
-        line = _connected(relay)
+        line = _connected(relay, wake)
         session = cls(relay, line, transcript, wake, seconds)
         session._note(f"connected to {relay.name}")
         try:
@@ -97,15 +99,15 @@ class Session:
         """
         for message in messages:
             self._protocol.begin(message, self.capabilities)
-        return self._exchange(until, watch=True) if self.in_flight or until is not None else []
+        return self._exchange(until) if self.in_flight or until is not None else []
 
     def finish(self, within: float) -> list[Answer]:
-        """Wait so many seconds for the answers that are outstanding; what has none by then is answered as lost."""
+        """Wait so many seconds, or until a signal comes, for the answers that are outstanding; the rest is answered as lost."""
         answers, until = [], time.monotonic() + within
-        while self.in_flight and time.monotonic() < until:
-            answers += self._exchange(until, watch=False)
+        while self.in_flight and time.monotonic() < until and not _is_readable(self._wake):
+            answers += self._exchange(until)
         if self.in_flight:
-            answers += self._hang_up(f"no reply within {within:g} s")
+            answers += self._hang_up("no reply before the run ended")
         return answers
 
     def is_usable(self) -> bool:
@@ -119,7 +121,7 @@ class Session:
         if self.closed is None and not self.in_flight:
             self._protocol.command("quit", b"QUIT")
             try:
-                self._exchange(time.monotonic() + self._seconds("quit"), watch=False, replies=1)
+                self._exchange(time.monotonic() + self._seconds("quit"), replies=1)
             except OSError:
                 pass
         self._hang_up("quit")
@@ -168,9 +170,9 @@ class Session:
         except (OSError, ssl.SSLError) as error:
             raise RelayRefused(f"the CA file holds no certificate that can be used ({error})", self.relay.ca_file, "give it as PEM") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._line.settimeout(CONNECT_SECONDS)
         try:
-            self._line = context.wrap_socket(self._line, server_hostname=self.relay.host)
+            self._line = context.wrap_socket(self._line, server_hostname=self.relay.host, do_handshake_on_connect=False)
+            self._shake_hands()
         except ssl.SSLCertVerificationError as error:
             raise RelayRefused(f"the relay's certificate is not good: {error.verify_message}", self.relay.name,
                                "correct the host's name, or name the CA's file in `ca_file`") from None
@@ -179,8 +181,17 @@ class Session:
                                "check `port` and `security`: 465 is tls, 587 is starttls") from None
         except OSError as error:
             raise _unreachable(error, self.relay) from None
-        self._line.setblocking(False)
         self._note(f"{self._line.version()}, certificate verified")
+
+    def _shake_hands(self):
+        until = time.monotonic() + CONNECT_SECONDS
+        while True:
+            try:
+                return self._line.do_handshake()
+            except ssl.SSLWantReadError:
+                _await(until, self._wake, readable=self._line)
+            except ssl.SSLWantWriteError:
+                _await(until, self._wake, writable=self._line)
 
     def _log_in(self):
         relay = self.relay
@@ -209,7 +220,7 @@ class Session:
 
     def _reply(self):
         if not self._heard:
-            self._exchange(None, watch=True, replies=1)
+            self._exchange(None, replies=1)
         if not self._heard:
             raise RelayUnavailable(f"the relay ended the session: {self.closed}" if self.closed else "interrupted", self.relay.name,
                                    "run it again later")
@@ -217,14 +228,14 @@ class Session:
 
     # Exchanging
 
-    def _exchange(self, until, watch, replies=0):
+    def _exchange(self, until, replies=0):
         """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
         answers = []
         self._progress = time.monotonic()
         while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
             self._hand_out()
             deadline = self._deadline(until)
-            readable, writable, woken = self._wait(deadline, watch)
+            readable, writable, woken = self._wait(deadline)
             if writable:
                 answers += self._write()
             if readable and self.closed is None:
@@ -252,11 +263,11 @@ class Session:
             limits.append(self._progress + self._seconds(phase))
         return min(limits, default=float("inf"))
 
-    def _wait(self, deadline, watch):
-        reading = [self._line] + ([self._wake] if watch and self._wake is not None else [])
+    def _wait(self, deadline):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
             return True, bool(self._out), False
         seconds = None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
+        reading = [self._line] if self._wake is None else [self._line, self._wake]
         readable, writable, _ = select.select(reading, [self._line] if self._out else [], [], seconds)
         return self._line in readable, bool(writable), self._wake in readable
 
@@ -309,7 +320,7 @@ class Session:
             reply = replace(reply, lines=tuple(auth.scrubbed(line, *words) for line in reply.lines))
         if self._transcript:
             self._transcript.heard(event.phase, reply)
-        if not self.in_flight:
+        if event.phase not in FITTING:
             self._heard.append(reply)
 
     def _broken(self, error):
@@ -333,24 +344,41 @@ class Session:
             self._transcript.note(text)
 
 
-def _connected(relay):
+def _connected(relay, wake):
     try:
         addresses = socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise RelayUnavailable(f'the name "{relay.host}" was not found ({_words(error)})', relay.name, "check `host` and the network") from None
     for family, kind, protocol, _, address in addresses:
         line = socket.socket(family, kind, protocol)
-        line.settimeout(CONNECT_SECONDS)
+        line.setblocking(False)
         try:
-            line.connect(address)
+            if (code := line.connect_ex(address)) == errno.EINPROGRESS:
+                _await(time.monotonic() + CONNECT_SECONDS, wake, writable=line)
+                code = line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                raise OSError(code, os.strerror(code))
         except OSError as error:
             line.close()
             failed = error
             continue
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line.setblocking(False)
         return line
     raise _unreachable(failed, relay)
+
+
+def _await(until, wake, readable=None, writable=None):
+    """Wait for the socket; raises TimeoutError at `until`, InterruptedError when a signal came."""
+    reading = [one for one in (readable, wake) if one is not None]
+    found = select.select(reading, [writable] if writable else [], [], max(0.0, until - time.monotonic()))
+    if wake in found[0]:
+        raise InterruptedError(errno.EINTR, "interrupted")
+    if not any(found):
+        raise TimeoutError
+
+
+def _is_readable(descriptor):
+    return descriptor is not None and bool(select.select([descriptor], [], [], 0)[0])
 
 
 def _unreachable(error: OSError, relay: Relay) -> RelayUnavailable:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from postroom.smtp.protocol import END
 from postroom.smtp.reply import Reply, printable
 
-AUTH = "auth"
+AUTH, CRLF = "auth", b"\r\n"
 
 
 class Transcript:
@@ -24,7 +24,7 @@ class Transcript:
         elif phase == END:
             self._write(f"C: ({len(octets):,} octets of message)")
         else:
-            self._write(f"C: {printable(octets)}")
+            self._write(f"C: {printable(octets.removesuffix(CRLF))}")
 
     def heard(self, phase: str | None, reply: Reply) -> None:
         """What the relay replied. Its texts are printable already; those of the login may come scrubbed by the session."""

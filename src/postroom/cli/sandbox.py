@@ -1,7 +1,5 @@
 """postroom sandbox: a mail server for practice that keeps what it gets and shows it in the browser."""
 
-import os
-
 from postroom.cli.output import document, document_path, explain, say
 from postroom.errors import PostroomError
 from postroom.send.interrupt import Interrupt
@@ -14,10 +12,10 @@ def options(parser):
 
 
 def run(arguments) -> int:
-    from postroom.sandbox import Sandbox
+    from postroom.sandbox import Sandbox, mailbox
 
-    os.makedirs(arguments.directory, exist_ok=True)
     try:
+        mailbox(arguments.directory)
         with Interrupt() as interrupt, interrupt.held(), Sandbox(arguments.directory, port=arguments.port, web_port=arguments.web_port) as sandbox:
             if arguments.json:
                 document({"exit": None, "error": None, "host": "127.0.0.1", "port": sandbox.smtp_port, "url": sandbox.url,

@@ -1,0 +1,201 @@
+"""Our HTML pages: a folder of messages, and a page to walk through them. One look for preview and sandbox.
+
+The pages open from the disk: no network, no fetch. A mail stands in a frame of its own without scripts, forms or
+links that lead anywhere: a click on somebody's real unsubscribe link would unsubscribe them.
+"""
+
+import base64
+import email
+import email.errors
+import email.header
+import email.utils
+import functools
+import hashlib
+import html
+import json
+import os
+import re
+import urllib.parse
+from dataclasses import dataclass
+from email.message import Message as Part
+
+from jinja2 import Environment, PackageLoader
+
+MAIL_POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; form-action 'none'"
+DOCTYPE = re.compile(r"\A\s*(?:<!--.*?-->\s*)*<!doctype[^>]*>", re.IGNORECASE | re.DOTALL)
+CID = re.compile(r"cid:([^\"'\s<>)]+)", re.IGNORECASE)
+REMOTE = re.compile(r"""(?:src|background)\s*=\s*["']?https?:|url\(\s*["']?https?:""", re.IGNORECASE)
+# Opened from the disk these would run what is in them.
+ACTIVE = {".htm", ".html", ".xhtml", ".xht", ".mht", ".mhtml", ".svg", ".xml", ".js", ".exe", ".com", ".bat", ".cmd", ".ps1", ".vbs", ".desktop"}
+ADDRESS_HEADERS = ("from", "reply-to", "to", "cc")
+FIRST_HEADERS = ("From", "Reply-To", "To", "Cc", "Subject", "Date")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A part that is no body. name: as its header says, may be "". content_id: without angle brackets, or None."""
+
+    name: str
+    type: str
+    content_id: str | None
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A message as a mail program would read it. headers: (name, decoded value) in order. to: (name, address) of the first
+    To mailbox. html, text: None where absent."""
+
+    headers: list[tuple[str, str]]
+    to: tuple[str, str]
+    html: str | None
+    text: str | None
+    files: list[File]
+
+    def header(self, name: str) -> str:
+        return next((value for given, value in self.headers if given.lower() == name.lower()), "")
+
+
+def read_message(octets: bytes) -> Reading:
+    """Any message, however broken, as far as it can be read; with the standard library's parser, which is not our builder."""
+    mail = email.message_from_bytes(octets)
+    bodies, files = {}, []
+    for part in _leaves(mail):
+        kind, name = part.get_content_type(), part.get_filename()
+        if kind in ("text/html", "text/plain") and kind not in bodies and not name and part.get_content_disposition() != "attachment":
+            bodies[kind] = _text(part)
+        else:
+            files.append(File(_decoded(name or ""), kind, (part["content-id"] or "").strip().strip("<>") or None, _octets(part)))
+    headers = [(name, _people(value) if name.lower() in ADDRESS_HEADERS else _decoded(value)) for name, value in mail.items()]
+    return Reading(headers, next(iter(_mailboxes(mail["To"] or "")), ("", "")), bodies.get("text/html"), bodies.get("text/plain"), files)
+
+
+class Book:
+    """A folder of messages with a page. add() each, then bind() writes the page; more may be added after that.
+
+    directory: exists. title: what the page is called.
+    """
+
+    def __init__(self, directory: str, title: str):
+        self.directory, self.title, self._rows = directory, title, []
+        for folder in ("messages", "parts"):
+            os.makedirs(os.path.join(directory, folder), exist_ok=True)
+
+    def __len__(self):
+        return len(self._rows)
+
+    def add(self, octets: bytes, name: str, sender: str, recipients: tuple[str, ...], row: int | None = None) -> None:
+        """Show one message. name: its file without the ending. sender, recipients: the envelope. row: its line in the table."""
+        reading = read_message(octets)
+        links = {file: self._keep(file) for file in reading.files}
+        by_id = {file.content_id: link for file, link in links.items() if file.content_id}
+        shown = _framed(reading.html, by_id) if reading.html is not None else None
+        if shown is not None:
+            self._write(f"messages/{name}.html", shown)
+        attached = [(file, link) for file, link in links.items() if not file.content_id or f"cid:{file.content_id}" not in (reading.html or "")]
+        first = [(wanted, reading.header(wanted)) for wanted in FIRST_HEADERS if reading.header(wanted)]
+        words = _template("words.html").render(
+            style=_page_file("page.css"), first=first, headers=reading.headers, text=reading.text, attached=attached, name=name, sender=sender,
+            recipients=recipients, row=row, octets=len(octets), remote=len(REMOTE.findall(reading.html or "")), policy=_policy(style=_page_file("page.css")))
+        self._write(f"messages/{name}.words.html", words)
+        to, address = reading.to if reading.to[1] else ("", ", ".join(recipients))
+        self._rows.append([name, to, address, reading.header("Subject"), int(shown is not None)])
+
+    def bind(self) -> str:
+        """Write the page that shows them all. Returns its path."""
+        style, script = _page_file("page.css"), _page_file("page.js")
+        data = json.dumps(self._rows, ensure_ascii=False).replace("<", "\\u003c")
+        page = _template("index.html").render(title=self.title, count=len(self._rows), style=style, script=script, data=data,
+                                              policy=_policy(style, script))
+        return self._write("index.html", page)
+
+    def _keep(self, file):
+        """A part as a file of its own, once however many messages have it. Returns the link from a message's page."""
+        ending = os.path.splitext(file.name)[1].lower()
+        if not re.fullmatch(r"\.[a-z0-9]{1,8}", ending):
+            ending = "." + re.sub("[^a-z0-9]", "", file.type.partition("/")[2])[:8]
+        name = f"{hashlib.sha256(file.octets).hexdigest()[:24]}{'.txt' if ending in ACTIVE and not file.type.startswith('image/') else ending}"
+        path = os.path.join(self.directory, "parts", name)
+        if not os.path.exists(path):
+            with open(path, "wb") as kept:
+                kept.write(file.octets)
+        return f"../parts/{name}"
+
+    def _write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text)
+        return path
+
+
+def _framed(source, by_id):
+    """A mail's HTML for its frame: pictures from files, nothing from the network, no link that leads anywhere."""
+    def link(found):
+        return by_id.get(urllib.parse.unquote(html.unescape(found[1]))) or found[0]
+
+    source = CID.sub(link, source)
+    # In front of whatever the mail may bring, but behind a doctype, which decides how the rest is laid out.
+    guard = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{MAIL_POLICY}"><base target="_blank">'
+    end = found.end() if (found := DOCTYPE.match(source)) else 0
+    return source[:end] + guard + source[end:]
+
+
+def _policy(style, script=None):
+    """What the page itself may do: its own style and script, and frames from its own folder."""
+    marks = {"style-src": style} | ({"script-src": script} if script else {})
+    own = "; ".join(f"{what} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for what, text in marks.items())
+    return f"default-src 'none'; frame-src 'self' file:; base-uri 'none'; form-action 'none'; {own}"
+
+
+@functools.cache
+def _templates():
+    return Environment(loader=PackageLoader("postroom", "page_files"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+def _template(name):
+    return _templates().get_template(name)
+
+
+@functools.cache
+def _page_file(name):
+    return _templates().loader.get_source(_templates(), name)[0]
+
+
+def _leaves(part: Part):
+    # message/rfc822 counts as one part here: it is an attachment, not more of this message.
+    if part.get_content_maintype() == "multipart" and isinstance(part.get_payload(), list):
+        for child in part.get_payload():
+            yield from _leaves(child)
+    else:
+        yield part
+
+
+def _octets(part):
+    if part.is_multipart():
+        return b"".join(child.as_bytes() for child in part.get_payload())
+    return part.get_payload(decode=True) or b""
+
+
+def _text(part):
+    octets, charset = _octets(part), part.get_content_charset() or "utf-8"
+    try:
+        return octets.decode(charset, "replace")
+    except LookupError:
+        return octets.decode("utf-8", "replace")
+
+
+def _mailboxes(value):
+    # Split first, decode each name then: an encoded comma parts nobody.
+    return [(_decoded(name), address) for name, address in email.utils.getaddresses(["".join(str(value).splitlines())])]
+
+
+def _people(value):
+    return ", ".join(f"{name} <{address}>" if name else address for name, address in _mailboxes(value))
+
+
+def _decoded(value):
+    value = "".join(str(value).splitlines())
+    try:
+        return str(email.header.make_header(email.header.decode_header(value)))
+    except (LookupError, UnicodeError, ValueError, email.errors.HeaderParseError):
+        return value

@@ -1,12 +1,13 @@
-"""What every test may use: a small project on disk, and two parsers that are not ours."""
+"""What every test may use: a small project on disk, a relay, and two parsers that are not ours."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from parsers import NodeParser
+from relay import Relay
+from running import missing
 
 CAMPAIGN = """\
 name: digest
@@ -73,7 +74,8 @@ def node():
         yield parser
 
 
-def missing(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"not installed: {what}")
-    pytest.skip(f"not installed: {what}")
+@pytest.fixture
+def relay():
+    """A relay that accepts everything until the test tells it otherwise."""
+    with Relay() as relay:
+        yield relay

@@ -148,8 +148,10 @@ class Templates:
 
     def _explained(self, error, place, row):
         if isinstance(error, jinja2.TemplateSyntaxError):
-            if error.filename and error.filename not in self.places:
-                place = Place(error.filename, error.lineno)
+            # The lexer's own errors have the file's name as `name`.
+            file = error.filename or error.name
+            if file and file not in self.places:
+                place = Place(file, error.lineno)
             place.row = row
             return TemplateError(f"template syntax: {error.message}", place, _syntax_advice(error))
         place.row = row

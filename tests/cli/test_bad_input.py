@@ -1,0 +1,117 @@
+"""Whatever is wrong before the first mail: one clear message with its place, exit 2, no connection, nothing sent."""
+
+import pytest
+
+from conftest import CAMPAIGN, TABLE
+from relay import Relay
+from running import postroom
+
+SHARED = CAMPAIGN + "attachments: ['{{ doc }}']\n"
+
+# What a person changes -> the words that must stand in the one message: what is wrong, and where.
+FAULTS = {
+    "misspelt key": ({"campaign.yaml": CAMPAIGN.replace("subject:", "subjct:")}, ['"subjct" is not known', "campaign.yaml, line 5", '"subject"?']),
+    "key of a later release": ({"campaign.yaml": CAMPAIGN + "extends: base.yaml\n"}, ['"extends" is not known', "campaign.yaml, line 14"]),
+    "missing template": ({"campaign.yaml": CAMPAIGN.replace("digest.html", "gone.html")}, ['"gone.html": there is no such file', "campaign.yaml, line 6"]),
+    "template syntax": ({"digest.html": "<p>\n{% if x %}\n</p>\n"}, ["template syntax", "digest.html, line 2"]),
+    "CSS that looks like a comment": ({"digest.html": "<style>a{#top}</style>\n"}, ["template syntax", "digest.html, line 1", "raw"]),
+    "undefined variable in row 3": ({"digest.html": "<p>{% if first_name == 'Zoë' %}\n{{ plan }}{% endif %}</p>"},
+                                    ['"plan" is neither a column nor in `vars`', "digest.html, line 2", "row 3"]),
+    "missing attachment in row 3": ({"campaign.yaml": SHARED, "a.pdf": "a", "recipients.csv":
+                                     "email,first_name,doc\nann@example.com,Ann,a.pdf\nzoe@example.com,Zoe,b.pdf\n"},
+                                    ['"b.pdf": there is no such file', "campaign.yaml, line 14", "row 3"]),
+    "bad address in row 3": ({"recipients.csv": "email,first_name\nann@example.com,Ann\nzoe@@example.com,Zoe\n"},
+                             ['"zoe@@example.com" is not a mail address', "recipients.csv, line 3, column email"]),
+    "two addresses in a cell": ({"recipients.csv": 'email,first_name\n"a@example.com;b@example.com",Ann\n'},
+                                ["more than one address", "recipients.csv, line 2, column email"]),
+    "missing column": ({"recipients.csv": "mail,first_name\nann@example.com,Ann\n"}, ['no column "email"', "recipients.csv, line 1", "mail, first_name"]),
+    "two columns of one name": ({"recipients.csv": "email,first_name, email\na@example.com,Ann,b\n"}, ['two columns are called "email"', "line 1"]),
+    "empty table": ({"recipients.csv": ""}, ["the table is empty", "recipients.csv, line 1"]),
+    "table with a header alone": ({"recipients.csv": "email,first_name\n"}, ["the table has no rows", "recipients.csv"]),
+    "row too long": ({"recipients.csv": TABLE + "eve@example.com,Eve,King\n"}, ["the row has 3 cells, the header 2", "recipients.csv, line 4"]),
+    "row too short": ({"recipients.csv": "email,first_name\nann@example.com\n"}, ["the row has 1 cells, the header 2", "recipients.csv, line 2"]),
+    "undecodable file": ({"recipients.csv": "email,first_name\njose@example.com,José\n".encode("cp1252")}, ["0xE9) is not UTF-8", "recipients.csv, line 2"]),
+    "spreadsheet": ({"recipients.csv": b"PK\x03\x04rest"}, ["a spreadsheet or zip file", "recipients.csv"]),
+    "missing environment variable": ({"campaign.yaml": CAMPAIGN + "  username: ann\n  password: ${POSTROOM_TEST_GONE}\n"},
+                                     ["POSTROOM_TEST_GONE is not set", "campaign.yaml, line 15"]),
+    "path outside the root": ({"campaign.yaml": CAMPAIGN.replace("html: digest.html", "html: /etc/hostname")},
+                              ["leads out of the project's root", "campaign.yaml, line 6", "allow_paths"]),
+    "a line break that reaches a header": ({"recipients.csv": 'email,first_name\nann@example.com,"Ann\nBcc: eve@example.com"\n'},
+                                           ["line break (U+000A) would reach", "recipients.csv, line 2, column first_name"]),
+    "template outside its folder": ({"digest.html": "{% include '../secret.txt' %}"}, ["leads out of the template's folder", "digest.html, line 1"]),
+    "unquoted template in YAML": ({"campaign.yaml": CAMPAIGN.replace('subject: "{{ first_name }}, your November digest"', "subject: {{ first_name }}")},
+                                  ["quotes around", "campaign.yaml, line 5"]),
+    "equal keys": ({"campaign.yaml": CAMPAIGN + "name: other\n"}, ['the key "name" stands here and in line 1', "campaign.yaml, line 14"]),
+    "several addresses in one string": ({"campaign.yaml": CAMPAIGN + "cc: a@example.com, b@example.com\n"}, ["write a list", "campaign.yaml, line 14"]),
+    "newsletter without a way out": ({"campaign.yaml": CAMPAIGN + "kind: newsletter\n"}, ["how to unsubscribe", "campaign.yaml, line 14"]),
+    "own address not in to": ({"campaign.yaml": CAMPAIGN.replace("<{{ email }}>", "<list@example.com>")}, ["is not among `to`", "row 2"]),
+    "not YAML": ({"campaign.yaml": "name: [digest\n"}, ["not YAML", "campaign.yaml, line"]),
+    "CA file that is not there": ({"campaign.yaml": CAMPAIGN + "  ca_file: gone.pem\n"}, ['"gone.pem": there is no such file', "campaign.yaml, line 14"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_place_before_any_connection(folder, fault):
+    changes, words = FAULTS[fault]
+    with Relay() as relay:
+        for name, content in changes.items():
+            folder.write(name, content.replace("port: 2525", f"port: {relay.port}") if isinstance(content, str) else content)
+        if "campaign.yaml" not in changes:
+            folder.relay(relay.port)
+
+        said = postroom("send", "campaign.yaml", "--yes")
+
+        assert (said.exit, relay.connections) == (2, 0)
+    assert said.out == ""
+    for word in words:
+        assert word in said.err
+    assert said.err.rstrip().endswith("Nothing was sent in this run.")
+    assert not (folder.path / ".postroom" / "journal.sqlite3").exists() or not postroom("status", "campaign.yaml", "--json").json["sent"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_same_fault_in_json_has_what_where_and_do(folder, fault):
+    changes, _ = FAULTS[fault]
+    for name, content in changes.items():
+        folder.write(name, content)
+
+    document = postroom("send", "campaign.yaml", "--yes", "--json").json
+
+    assert document["exit"] == 2
+    assert document["sent"] in (None, 0)
+    assert document["this_run"] == {"sent": 0, "rejected": 0, "deferred": 0, "uncertain": 0}
+    assert document["error"]["what"] and document["error"]["do"]
+    assert document["error"]["where"]["file"] in ("campaign.yaml", "recipients.csv", "digest.html")
+
+
+def test_check_shows_every_fault_at_once(folder):
+    """Somebody who mends one row at a time and runs again for each would give up on a list of thousands."""
+    folder.write("recipients.csv", "email,first_name\nann@@example.com,Ann\nzoe@example.com,Zoe\nbob@,Bob\neve@example.com\n")
+
+    said = postroom("check", "campaign.yaml", "--json")
+
+    assert said.exit == 2
+    assert [fault["where"]["line"] for fault in said.json["errors"]] == [5, 2, 4] or [fault["where"]["line"] for fault in said.json["errors"]] == [2, 4, 5]
+    assert said.json["recipients"] == 1
+
+
+def test_several_faults_of_the_campaign_file_come_together(folder):
+    folder.campaign(CAMPAIGN.replace("subject:", "subjct:").replace("html:", "htm:") + "kind: nesletter\n")
+
+    errors = postroom("check", "campaign.yaml", "--json").json["errors"]
+
+    assert {(error["where"]["file"], error["where"]["line"]) for error in errors} >= {("campaign.yaml", 5), ("campaign.yaml", 6), ("campaign.yaml", 14)}
+
+
+@pytest.mark.parametrize("words", [["--limit", "0"], ["--uncertain", "perhaps"], ["--no-such-option"]])
+def test_a_wrong_option_is_exit_2(folder, words):
+    assert postroom("send", "campaign.yaml", "--yes", *words).exit == 2
+
+
+def test_without_a_terminal_sending_wants_yes(folder, relay):
+    folder.relay(relay.port)
+
+    said = postroom("send", "campaign.yaml")
+
+    assert (said.exit, relay.connections) == (2, 0)
+    assert "add --yes" in said.err.lower()

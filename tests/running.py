@@ -1,0 +1,55 @@
+"""Run the parts under test: the command line in a process of its own, a campaign down to its messages."""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from postroom.compose.build import Composer
+from postroom.read.campaign import load
+from postroom.read.recipients import Table
+
+
+@dataclass
+class Said:
+    """What one run of the command line said. json: its document on stdout, where it was asked for one."""
+
+    exit: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+def postroom(*words, cwd=None, environment=None, seconds=60) -> Said:
+    """Run the command line as a person would, in a process of its own, without a terminal."""
+    done = subprocess.run([sys.executable, "-m", "postroom", *map(str, words)], capture_output=True, text=True, encoding="utf-8", cwd=cwd,
+                          stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}, timeout=seconds)
+    assert "Traceback" not in done.stderr, done.stderr
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def composed(folder, now=datetime.datetime(2026, 11, 24, 9, 30, tzinfo=datetime.UTC)):
+    """The Composer of the folder's campaign, and a Rendered for each of its rows."""
+    campaign = load(str(folder.path / "campaign.yaml"), secrets=False)
+    composer = Composer(campaign, Table(campaign), now)
+    rows = [(line, row) for chunk in composer.table.chunks(pytest.fail) for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"))]
+    return composer, [composer.render(row, line, row[campaign.recipients.email].lower()) for line, row in rows]
+
+
+def messages_of(folder, date=1_795_000_000):
+    """Every Message of the folder's campaign."""
+    composer, rendered = composed(folder)
+    return [composer.message(one, date) for one in rendered]
+
+
+def missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"not installed: {what}")
+    pytest.skip(f"not installed: {what}")

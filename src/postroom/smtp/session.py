@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +28,7 @@ WRITE_SECONDS = 180  # for each block that the relay takes
 REPLY_SECONDS = {GREETING: 300, DATA: 120, END: 600, LONE_DOT: 600, "quit": 5}
 OTHER_REPLY_SECONDS = 300
 DRAIN_SECONDS = 2
-BLOCK = 1 << 16
+BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Session:
     def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float]):
         self.relay, self.capabilities, self.closed = relay, {}, None
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
-        self._protocol, self._out, self._heard = Protocol(), b"", []
+        self._protocol, self._out, self._heard = Protocol(), deque(), []
         self._progress = time.monotonic()
 
     @classmethod
@@ -249,9 +250,11 @@ class Session:
         return answers
 
     def _hand_out(self):
-        for phase, octets in self._protocol.to_write():
-            self._out += octets
-            if self._transcript:
+        writing = self._protocol.to_write()
+        if writing:
+            self._out.append(memoryview(b"".join([octets for _, octets in writing])))
+        if self._transcript:
+            for phase, octets in writing:
                 self._transcript.wrote(phase, octets)
 
     def _deadline(self, until):
@@ -278,13 +281,15 @@ class Session:
 
     def _write(self):
         try:
-            sent = self._line.send(self._out[:BLOCK * 16])
+            sent = self._line.send(self._out[0][:MOST_WRITTEN])
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             return []
         except OSError as error:
             return self._broken(error)
         self._protocol.wrote(sent)
-        self._out = self._out[sent:]
+        self._out[0] = self._out[0][sent:]
+        if not self._out[0]:
+            self._out.popleft()
         self._progress = time.monotonic()
         return []
 
@@ -335,7 +340,7 @@ class Session:
         if self.closed is None:
             self.closed = why
             self._note(f"closed: {why}")
-        self._out = b""
+        self._out.clear()
         self._line.close()
         return answers
 

@@ -74,8 +74,13 @@ class NodeParser:
         mail = json.loads(self._process.stdout.readline())
         files = [(one["name"], one["type"], (one["id"] or "").strip("<>") or None, base64.b64decode(one["octets"])) for one in mail["files"]]
         return Parsed(subject=mail["subject"], from_=_pairs(mail["from"]), to=_pairs(mail["to"]), cc=_pairs(mail["cc"]),
-                      reply_to=_pairs(mail["reply_to"]), text=mail.get("text"), html=mail.get("html"), message_id=mail["message_id"].strip("<>"),
+                      reply_to=_pairs(mail["reply_to"]), text=_ended_once(mail.get("text")), html=_ended_once(mail.get("html")), message_id=mail["message_id"].strip("<>"),
                       headers=mail["headers"], files=files)
+
+
+def _ended_once(text):
+    # postal-mime keeps the line end in front of a boundary, which belongs to the boundary (RFC 2046 section 5.1.1).
+    return text and text.replace("\r\n", "\n").rstrip("\n") + "\n" * text.endswith("\n")
 
 
 def _pairs(addresses):

@@ -216,9 +216,14 @@ def test_templates_include_and_inherit_from_beside_them(folder):
 
 
 @pytest.mark.parametrize("template", ["{{ 'x' * 9999999999 }}", "{% for a in range(99999) %}{% for b in range(99999) %}xxxxxxxxxxxxxxxx{% endfor %}{% endfor %}",
-                                      "{{ ''.__class__.__mro__ }}", "{{ 9 ** 9 ** 9 }}", "{% include 'digest.html' %}", "{{ self.__init__.__globals__ }}",
-                                      "{{ first_name.format.__globals__ }}", "{{ '%999999999d' % 1 }}", "{{ 'x'.center(999999999) }}", "{{ now.__class__.__base__ }}"])
+                                      "{{ ''.__class__.__mro__ }}", "{{ 9 ** (9 ** 9) }}", "{% include 'digest.html' %}", "{{ self.__init__.__globals__ }}",
+                                      "{{ first_name.format.__globals__ }}", "{{ '%999999999d' % 1 }}", "{{ '%*d' % (999999999, 1) }}", "{{ '%999999999d'|format(1) }}",
+                                      "{{ '{:>999999999}'.format(1) }}", "{{ '{:>{w}}'.format(1, w=999999999) }}", "{{ 'x'.center(999999999) }}",
+                                      "{{ 'x'|center(999999999) }}", "{{ 'a\nb'|indent(999999999) }}", "{{ '1'.zfill(width) }}", "{{ [1]|batch(99999999, 0)|list }}",
+                                      "{{ ('x' * 999999).replace('x', 'y' * 999) }}", "{{ ('x' * 999999)|replace('x', 'y' * 999) }}", "{{ lipsum(9999999) }}",
+                                      "{{ [1, 2]|random }}", "{{ now.__class__.__base__ }}"])
 def test_a_template_can_neither_break_out_nor_fill_the_machine(folder, template):
+    folder.more("vars: {width: 999999999}\n")
     folder.write("digest.html", template)
 
     with pytest.raises(PostroomError) as error:

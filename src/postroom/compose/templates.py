@@ -9,12 +9,12 @@ import keyword
 import os
 
 import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import SecurityError
 
+from postroom.compose.bounded import MOST_OUTPUT, BoundedEnvironment
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.read.project import display
 
-MOST_OUTPUT = 5 << 20
 MOST_SOURCE = 2 << 20
 # Names that Jinja2 takes for itself: a column called so is reached by row["..."] alone.
 JINJA_WORDS = {"none", "true", "false", "loop", "self", "super", "caller", "varargs", "kwargs", "not", "and", "or", "in", "is",
@@ -36,21 +36,6 @@ class Undefined(jinja2.StrictUndefined):
 
 class Row(dict):
     """A row's cells by column name, as templates see it."""
-
-
-class Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, and a bound on what `*` may repeat: "x" * 2000000000 would be built before its length is seen."""
-
-    intercepted_binops = frozenset(["*", "**"])
-
-    def call_binop(self, context, operator, left, right):
-        for value, times in ((left, right), (right, left)):
-            if isinstance(times, int) and (times > MOST_OUTPUT if operator == "**" else
-                                           hasattr(value, "__len__") and len(value) * times > MOST_OUTPUT):
-                raise SecurityError(f"{operator} makes more than {MOST_OUTPUT:,} characters")
-        if operator == "**" and isinstance(left, int) and isinstance(right, int) and right * left.bit_length() > 10_000:
-            raise SecurityError("** makes a number that is too large")
-        return super().call_binop(context, operator, left, right)
 
 
 class Loader(jinja2.BaseLoader):
@@ -83,7 +68,7 @@ class Templates:
     def __init__(self, project):
         self.project = project
         self.loaders = []
-        self.small = Environment(undefined=Undefined, autoescape=False, keep_trailing_newline=True)
+        self.small = BoundedEnvironment(undefined=Undefined, autoescape=False, keep_trailing_newline=True)
         self.places = {}
 
     def file(self, path: str, place, html: bool):
@@ -91,7 +76,7 @@ class Templates:
         real = self.project.resolve(path, place)
         loader = Loader(self.project, os.path.dirname(real))
         self.loaders.append(loader)
-        environment = Environment(undefined=Undefined, autoescape=html, keep_trailing_newline=True, loader=loader)
+        environment = BoundedEnvironment(undefined=Undefined, autoescape=html, keep_trailing_newline=True, loader=loader)
         try:
             return environment.get_template(os.path.basename(real))
         except jinja2.TemplateError as error:

@@ -10,8 +10,9 @@ import re
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 MOST_OUTPUT = 5 << 20
-# A width of seven digits, or one that comes from an argument, in a % or a {} format.
-WIDE = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{7})|:[^{}]*(?:\{|\d{7})")
+# A width of seven digits, or one that comes from an argument.
+WIDE_PERCENT = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{7})")
+WIDE_BRACES = re.compile(r"\{[^{}]*:[^{}]*(?:\{|\d{7})")
 WIDENING_FILTERS = ("batch", "center", "indent", "slice", "tojson", "wordwrap")
 
 
@@ -30,7 +31,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context, operator, left, right):
         if operator == "%":
-            _check_format(left)
+            _check_format(left, WIDE_PERCENT)
         for value, times in ((left, right), (right, left)):
             if operator == "*" and isinstance(times, int) and hasattr(value, "__len__") and len(value) * times > MOST_OUTPUT:
                 raise _too_much("*")
@@ -50,7 +51,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def wrap_str_format(self, value):
         wrapped = super().wrap_str_format(value)
         if wrapped is not None:
-            _check_format(value.__self__)
+            _check_format(value.__self__, WIDE_BRACES)
         return wrapped
 
 
@@ -66,7 +67,7 @@ def _narrow(filter_):
 def _narrow_format(filter_):
     @functools.wraps(filter_)
     def narrow(value, *arguments, **named):
-        _check_format(value)
+        _check_format(value, WIDE_PERCENT)
         return filter_(value, *arguments, **named)
 
     return narrow
@@ -81,8 +82,8 @@ def _narrow_replace(filter_):
     return narrow
 
 
-def _check_format(text):
-    if isinstance(text, str) and WIDE.search(text):
+def _check_format(text, wide):
+    if isinstance(text, str) and wide.search(text):
         raise _too_much("a format's width")
 
 

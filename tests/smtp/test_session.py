@@ -16,6 +16,7 @@ from postroom.message import Envelope, Message
 from postroom.smtp.session import Relay as To
 from postroom.smtp.session import Session
 from postroom.smtp.transcript import Transcript
+from peers import SecureServer
 from relay import Hangup, Relay, free_port
 
 PASSWORD = "pässword %s $x"
@@ -117,7 +118,8 @@ def test_after_a_refusal_the_next_mail_begins_with_rset_on_the_same_connection(r
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_over_tls_the_certificate_is_checked_against_the_ca_file(authority, ca_file, security):
     context = context_for(authority)
-    with aiosmtpd_with_tls(context, security, []) as port:
+    with SecureServer(security, context) as server:
+        port = server.port
         session = Session.open(To("localhost", port, security, ca_file=ca_file))
         answer, = session.push([message()], None)
         session.quit()
@@ -130,42 +132,17 @@ def test_over_tls_the_certificate_is_checked_against_the_ca_file(authority, ca_f
     assert answer.reply.code == 250
 
 
-@contextmanager
-def aiosmtpd_with_tls(context, security, logins, mechanisms=()):
-    """aiosmtpd on a free port; `logins` gets what each login said."""
-    from aiosmtpd.controller import Controller
-    from aiosmtpd.smtp import AuthResult
-
-    def authenticate(server, session, envelope, mechanism, data):
-        logins.append((mechanism, data.login.decode(), data.password.decode()))
-        return AuthResult(success=data.password.decode() == PASSWORD, handled=False)
-
-    class Keep:
-        async def handle_DATA(self, server, session, envelope):
-            return "250 2.0.0 kept"
-
-    options = {"ssl_context": context} if security == "tls" else {"tls_context": context, "require_starttls": True} if context else {}
-    controller = Controller(Keep(), hostname="127.0.0.1", port=free_port(), authenticator=authenticate, auth_required=bool(mechanisms),
-                            auth_require_tls=security == "starttls", auth_exclude_mechanism=[name for name in ("PLAIN", "LOGIN") if name not in mechanisms],
-                            **options)
-    controller.start()
-    try:
-        yield controller.port
-    finally:
-        controller.stop()
-
-
 @pytest.mark.filterwarnings("ignore:Requiring AUTH")  # over implicit TLS aiosmtpd does not see the TLS
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_a_login_works_and_its_secret_stays_out_of_the_transcript(authority, ca_file, security, mechanism):
-    logins, lines = [], []
-    with aiosmtpd_with_tls(context_for(authority), security, logins, [mechanism]) as port:
-        session = Session.open(To("localhost", port, security, "ann@example.com", SecretStr(PASSWORD), ca_file), Transcript(lines.append))
+    lines = []
+    with SecureServer(security, context_for(authority), [mechanism], PASSWORD) as server:
+        session = Session.open(To("localhost", server.port, security, "ann@example.com", SecretStr(PASSWORD), ca_file), Transcript(lines.append))
         answer, = session.push([message()], None)
         session.quit()
 
-    assert logins == [(mechanism, "ann@example.com", PASSWORD)]
+    assert server.logins == [(mechanism, "ann@example.com", PASSWORD)]
     assert answer.reply.code == 250
     seen = "\n".join(lines)
     for secret in secrets():
@@ -180,8 +157,8 @@ def secrets():
 
 def test_a_refused_login_is_told_in_the_servers_words_without_the_secret(authority, ca_file):
     wrong = SecretStr("wrong pässword")
-    with aiosmtpd_with_tls(context_for(authority), "starttls", [], ["PLAIN"]) as port, pytest.raises(RelayRefused) as refused:
-        Session.open(To("localhost", port, "starttls", "ann@example.com", wrong, ca_file))
+    with SecureServer("starttls", context_for(authority), ["PLAIN"], PASSWORD) as server, pytest.raises(RelayRefused) as refused:
+        Session.open(To("localhost", server.port, "starttls", "ann@example.com", wrong, ca_file))
 
     assert "the login was refused" in refused.value.what and "535" in refused.value.what
     assert "wrong" not in str(refused.value)

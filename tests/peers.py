@@ -1,0 +1,243 @@
+"""Real mail servers for the tests: smtp-sink, Postfix and aiosmtpd, each an instance of its own on loopback.
+
+Each is entered, then has `port`; mails() gives what it took so far (Taken, CRLF line ends), connections() how many there were.
+Nothing of the system's own mail service is touched.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from relay import Taken, free_port
+
+START_SECONDS = 20
+POSTFIX = """\
+compatibility_level = 3.6
+queue_directory = {root}/queue
+data_directory = {root}/data
+command_directory = {commands}
+daemon_directory = {daemons}
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = {root}/mail.log
+maillog_file_prefixes = {root}
+myhostname = relay.test
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+local_recipient_maps =
+default_transport = virtual
+virtual_mailbox_base = {root}/mail
+virtual_mailbox_maps = static:box/
+virtual_uid_maps = static:{user}
+virtual_gid_maps = static:{group}
+virtual_minimum_uid = 1
+virtual_mailbox_limit = 0
+mailbox_size_limit = 0
+message_size_limit = 50000000
+smtpd_peername_lookup = no
+smtpd_tls_security_level = none
+"""
+SERVICES = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+error unix - - n - - error
+retry unix - - n - - error
+virtual unix - n n - - virtual
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+def have_smtp_sink() -> bool:
+    return shutil.which("smtp-sink") is not None
+
+
+def have_postfix() -> bool:
+    """Postfix's master must start as root, also for an instance of its own."""
+    return shutil.which("postfix") is not None and os.geteuid() == 0
+
+
+class SmtpSink:
+    """Postfix's sink for tests: takes everything and dumps it, with the envelope in front."""
+
+    def __enter__(self):
+        self.root = Path(tempfile.mkdtemp(prefix="sink-"))
+        self.root.chmod(0o777)
+        self.port = free_port()
+        as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
+        self._log = open(self.root / "log", "wb")
+        self._process = subprocess.Popen(["smtp-sink", "-v", *as_nobody, "-R", self.root, "-D", "mail.", f"127.0.0.1:{self.port}", "64"],
+                                         stdout=self._log, stderr=subprocess.STDOUT)
+        greeted(self.port)
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait(10)
+        self._log.close()
+        shutil.rmtree(self.root)
+
+    def connections(self) -> int:
+        return (self.root / "log").read_text().count(": connect ") - 1  # ours, to see whether it is ready
+
+    def mails(self) -> list[Taken]:
+        dumps = b"".join(path.read_bytes() for path in self.root.glob("mail.*"))
+        return [_dumped(dump) for dump in re.split(rb"(?m)^(?=X-Client-Addr: )", dumps) if dump]
+
+
+class Postfix:
+    """A whole Postfix with its own configuration, queue, log and port, that delivers every mail into one Maildir."""
+
+    def __enter__(self):
+        self.root = Path(tempfile.mkdtemp(prefix="postfix-"))
+        self.root.chmod(0o755)
+        for name, owner in (("etc", None), ("queue", None), ("data", "postfix"), ("mail", "nobody")):
+            (self.root / name).mkdir()
+            if owner:
+                shutil.chown(self.root / name, owner)
+        nobody, self.port = pwd.getpwnam("nobody"), free_port()
+        places = {name: subprocess.check_output(["postconf", "-d", "-h", name], text=True).strip() for name in ("command_directory", "daemon_directory")}
+        (self.root / "etc" / "main.cf").write_text(POSTFIX.format(root=self.root, user=nobody.pw_uid, group=nobody.pw_gid,
+                                                                  commands=places["command_directory"], daemons=places["daemon_directory"]))
+        (self.root / "etc" / "master.cf").write_text(SERVICES.format(port=self.port))
+        self._command("start")
+        greeted(self.port)
+        return self
+
+    def __exit__(self, *_):
+        try:
+            master = int((self.root / "queue" / "pid" / "master.pid").read_text())
+            self._command("stop")
+            until = time.monotonic() + START_SECONDS
+            while Path(f"/proc/{master}").exists() and time.monotonic() < until:
+                time.sleep(0.05)
+        finally:
+            shutil.rmtree(self.root)
+
+    def _command(self, word):
+        subprocess.run(["postfix", "-c", str(self.root / "etc"), word], check=True, capture_output=True, timeout=60)
+
+    def log(self) -> str:
+        return (self.root / "mail.log").read_text()
+
+    def connections(self) -> int:
+        return len(re.findall(r"smtpd\[\d+\]: connect from ", self.log())) - 1
+
+    def mails(self) -> list[Taken]:
+        """One for each recipient, as delivered."""
+        return [_delivered(path.read_bytes()) for path in (self.root / "mail" / "box" / "new").glob("*")]
+
+    def wait_for(self, mails: int, seconds: float = 30) -> list[Taken]:
+        """What was delivered, once it is so many: Postfix takes a mail first and delivers it a moment later."""
+        until = time.monotonic() + seconds
+        while len(self.mails()) < mails and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.mails()
+
+
+class SecureServer:
+    """aiosmtpd behind TLS, with a login.
+
+    security: "starttls", "tls" or "plain". context: its SSLContext. mechanisms: the logins that it offers; none wants no login.
+    logins: what each said, (mechanism, user name, password).
+    """
+
+    def __init__(self, security: str, context=None, mechanisms=(), password: str = ""):
+        self._security, self._context, self._mechanisms, self._password = security, context, mechanisms, password
+        self.logins, self._taken, self._connections = [], [], 0
+
+    def __enter__(self):
+        from aiosmtpd.controller import Controller
+        from aiosmtpd.smtp import SMTP
+
+        server = self
+        secured = {"tls": {"ssl_context": self._context}, "starttls": {"tls_context": self._context, "require_starttls": True}, "plain": {}}
+
+        class Counting(SMTP):
+            def connection_made(self, transport):
+                # STARTTLS makes the connection anew on the same socket.
+                server._connections += self.transport is None
+                super().connection_made(transport)
+
+        class Listening(Controller):
+            def factory(self):
+                return Counting(self.handler, **self.SMTP_kwargs)
+
+        self._controller = Listening(self, hostname="127.0.0.1", port=free_port(), authenticator=self._authenticate, auth_required=bool(self._mechanisms),
+                                     auth_require_tls=self._security == "starttls", data_size_limit=50_000_000,
+                                     auth_exclude_mechanism=[name for name in ("PLAIN", "LOGIN") if name not in self._mechanisms],
+                                     **secured[self._security])
+        self._controller.start()
+        self.port, self._connections = self._controller.port, 0
+        return self
+
+    def __exit__(self, *_):
+        self._controller.stop()
+
+    async def handle_DATA(self, server, session, envelope):
+        self._taken.append(Taken(envelope.mail_from, tuple(envelope.rcpt_tos), envelope.original_content))
+        return "250 2.0.0 kept"
+
+    def _authenticate(self, server, session, envelope, mechanism, data):
+        from aiosmtpd.smtp import AuthResult
+
+        self.logins.append((mechanism, data.login.decode(), data.password.decode()))
+        return AuthResult(success=data.password.decode() == self._password, handled=False)
+
+    def connections(self) -> int:
+        return self._connections
+
+    def mails(self) -> list[Taken]:
+        return list(self._taken)
+
+
+def greeted(port: int) -> None:
+    """Wait until a server on this port says its greeting."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as line:
+                if line.recv(100).startswith(b"220"):
+                    return
+        except OSError:
+            pass
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody greets on port {port}")
+        time.sleep(0.05)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End a process that a test started, whatever it does."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+    process.wait(10)
+
+
+def _dumped(dump):
+    head, _, octets = dump.partition(b"\nReceived: ")
+    octets = re.split(rb"\n(?![ \t])", octets, maxsplit=1)[1]
+    values = {name: re.findall(rb"(?m)^X-%s-Args: <([^>]*)>" % name, head) for name in (b"Mail", b"Rcpt")}
+    # The dump ends with a line end of its own.
+    return Taken(values[b"Mail"][0].decode(), tuple(value.decode() for value in values[b"Rcpt"]), octets[:-1].replace(b"\n", b"\r\n"))
+
+
+def _delivered(octets):
+    added, octets = re.split(rb"\nReceived: (?:.*\n[ \t])*.*\n", b"\n" + octets, maxsplit=1)
+    said = dict(re.findall(r"(?m)^(Return-Path|X-Original-To): <?([^>\n]*)", added.decode()))
+    return Taken(said["Return-Path"], (said["X-Original-To"],), octets.replace(b"\n", b"\r\n"))

@@ -1,8 +1,10 @@
 """Run the parts under test: the command line in a process of its own, a campaign down to its messages."""
 
+import contextlib
 import datetime
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,3 +55,16 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"not installed: {what}")
     pytest.skip(f"not installed: {what}")
+
+
+def started(*words) -> subprocess.Popen:
+    """The command line in a process of its own that a test wants to disturb; its words are on `stderr`."""
+    return subprocess.Popen([sys.executable, "-m", "postroom", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True, encoding="utf-8")
+
+
+def deliveries(folder, columns="key, state"):
+    """What the journal has, read by SQLite alone: a dict where two columns are asked for, else rows."""
+    with contextlib.closing(sqlite3.connect(folder.path / ".postroom" / "journal.sqlite3")) as journal:
+        rows = journal.execute(f"SELECT {columns} FROM delivery ORDER BY key").fetchall()
+    return dict(rows) if columns.count(",") == 1 else rows

@@ -23,7 +23,20 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _ended)
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt as interrupt:
+        return 128 + (interrupt.args or (signal.SIGINT,))[0]  # as shells count
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
+        sys.stdout = None
+        return 0
+
+
+def _run(words):
     named = next((word for word in words if word in COMMANDS), None)
     parser = argparse.ArgumentParser(prog="postroom", description="Campaigns as code: write, look, send, go on.")
     parser.add_argument("--version", action="version", version=f"postroom {__version__}")
@@ -34,18 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
             module = importlib.import_module(f"postroom.cli.{name}")
             module.options(command)
             command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    chosen = parser.parse_args(words)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _ended)
-    try:
-        return module.run(chosen)
-    except KeyboardInterrupt as interrupt:
-        return 128 + (interrupt.args or (signal.SIGINT,))[0]  # as shells count
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
-        sys.stdout = None
-        return 0
+    return module.run(parser.parse_args(words))
 
 
 def _ended(number, frame):

@@ -47,7 +47,8 @@ def _run(words):
             module = importlib.import_module(f"postroom.cli.{name}")
             module.options(command)
             command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    return module.run(parser.parse_args(words))
+    chosen = parser.parse_args(words)
+    return module.run(chosen)
 
 
 def _ended(number, frame):

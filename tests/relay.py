@@ -62,6 +62,10 @@ class Relay:
         self._server.shutdown()
         self._server.server_close()
 
+    def stop_listening(self) -> None:
+        """From now on connections are refused; those that stand go on."""
+        self._server.socket.close()
+
     def recipients(self) -> list[str]:
         """Every envelope recipient of every message taken, in order."""
         return [address for taken in self.taken for address in taken.recipients]

@@ -1,0 +1,539 @@
+"""postroom send, as a person or a script runs it: what goes out, what is said, and which exit code."""
+
+import email
+import os
+import pty
+import select
+import sqlite3
+import subprocess
+import sys
+import termios
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from conftest import CAMPAIGN, HTML, TABLE
+from relay import Hangup, Relay, free_port
+from running import deliveries, postroom
+
+ANN, ZOE = "ann@example.com", "zoe@example.com"
+
+
+def send(*words, **more):
+    return postroom("send", "campaign.yaml", "--yes", *words, **more)
+
+
+def journal(folder, statement, *values):
+    with closing(sqlite3.connect(folder.path / ".postroom" / "journal.sqlite3")) as rows, rows:
+        return rows.execute(statement, values).fetchall()
+
+
+def balanced(document):
+    """The sums that scripts rely on."""
+    states = ("sent", "rejected", "deferred", "uncertain", "skipped", "pending")
+    assert document["recipients"] == sum(document[state] for state in states)
+    assert document["remaining"] == document["pending"] + document["deferred"]
+    return document
+
+
+def test_everybody_gets_one_mail_over_one_connection(folder, relay):
+    folder.relay(relay.port)
+
+    said = send()
+
+    assert said.exit == 0 and said.out == ""
+    assert relay.recipients() == [ANN, ZOE] and relay.connections == 1
+    assert "2 sent in this run; 2 of 2 sent in all." in said.err
+
+
+def test_a_second_send_sends_nothing_and_says_so(folder, relay):
+    folder.relay(relay.port)
+    send()
+
+    said = send()
+
+    assert (said.exit, relay.connections, len(relay.taken)) == (0, 1, 2)
+    assert "Nothing is left to send: 2 of 2 were sent before." in said.err
+
+
+def test_the_json_document_is_flat_and_complete(folder, relay):
+    folder.relay(relay.port)
+
+    said = send("--json")
+
+    document = balanced(said.json)
+    assert document.pop("seconds") > 0
+    assert document == {"version": 1, "exit": 0, "error": None, "campaign": "digest", "edition": "2026-11", "recipients": 2, "sent": 2, "rejected": 0,
+                        "deferred": 0, "uncertain": 0, "skipped": 0, "skipped_reasons": {}, "pending": 0, "remaining": 0,
+                        "this_run": {"sent": 2, "rejected": 0, "deferred": 0, "uncertain": 0}, "running": False, "due_at": None,
+                        "journal": ".postroom/journal.sqlite3"}
+
+
+@pytest.mark.parametrize(("name", "before", "after"), [("digest.html", "Hello", "Hallo"), ("digest.txt", "Hello", "Hallo"), ("foot.html", "foot", "feet"),
+                                                       ("campaign.yaml", "November digest", "November news"), ("logo.png", "png", "PNG")])
+def test_an_edition_that_changed_since_its_first_mail_stops(folder, relay, name, before, after):
+    folder.write("digest.html", HTML + "{% include 'foot.html' %}")
+    folder.write("foot.html", "foot")
+    folder.write("logo.png", "png")
+    folder.relay(relay.port, "images: {logo: logo.png}\n")
+    send("--limit", "1")
+    folder.write(name, (folder.path / name).read_text().replace(before, after))
+
+    said = send()
+
+    assert (said.exit, relay.connections) == (2, 1)
+    assert f"{'`subject`' if name == 'campaign.yaml' else name} changed since this edition's first mail" in said.err
+    assert said.err.rstrip().endswith("Nothing was sent in this run.")
+    assert send("--accept-changes").exit == 0
+    assert relay.recipients() == [ANN, ZOE]
+
+
+def test_a_finished_edition_that_changed_stops_too(folder, relay):
+    folder.relay(relay.port)
+    send()
+    folder.write("digest.html", HTML + "more")
+
+    assert (send().exit, len(relay.taken)) == (2, 2)
+
+
+def test_relay_rate_and_table_may_change_between_runs(folder, relay):
+    folder.relay(relay.port)
+    send("--limit", "1")
+    folder.write("recipients.csv", "email,first_name,city\neve@example.com,Eve,Rome\nzoe@example.com,Zoë,Oslo\nann@example.com,Ann,Bern\n")
+    with Relay() as other:
+        folder.relay(other.port, "  rate: 1000/second\n")
+
+        assert send().exit == 0
+    assert (relay.recipients(), other.recipients()) == ([ANN], ["eve@example.com", ZOE])
+
+
+def test_a_new_edition_mails_everyone_again(folder, relay):
+    folder.relay(relay.port)
+    send()
+    folder.write("campaign.yaml", (folder.path / "campaign.yaml").read_text().replace("2026-11", "2026-12"))
+
+    assert send().exit == 0
+    assert relay.recipients() == [ANN, ZOE, ANN, ZOE]
+    assert len({email.message_from_bytes(taken.octets)["Message-ID"] for taken in relay.taken}) == 4
+
+
+def test_the_same_name_in_another_file_stops(folder, relay):
+    folder.relay(relay.port)
+    send()
+    folder.write("other.yaml", (folder.path / "campaign.yaml").read_text())
+
+    said = postroom("send", "other.yaml", "--yes")
+
+    assert (said.exit, relay.connections) == (2, 1)
+    assert 'from another file, "campaign.yaml"' in said.err
+
+
+def test_limit_sends_to_the_next_n_and_is_done(folder, relay):
+    folder.relay(relay.port)
+
+    first = send("--limit", "1", "--json")
+    second = send("--limit", "1", "--json")
+
+    assert (first.exit, first.json["remaining"], second.exit, second.json["remaining"]) == (0, 1, 0, 0)
+    assert relay.recipients() == [ANN, ZOE]
+
+
+def test_a_dry_run_makes_no_connection_and_writes_nothing(folder, relay):
+    folder.relay(relay.port)
+
+    said = postroom("send", "campaign.yaml", "--dry-run", "--json")
+
+    assert (said.exit, relay.connections) == (0, 0)
+    assert not (folder.path / ".postroom").exists()
+    assert balanced(said.json)["pending"] == 2
+    for word in ("若水 <news@example.com>", f"127.0.0.1:{relay.port}, plain", "2 in recipients.csv", "Ann, your November digest → ann@example.com", "dry run"):
+        assert word in said.err
+
+
+def test_the_journal_is_where_one_says(folder, relay):
+    folder.relay(relay.port)
+
+    send("--journal", "one.sqlite3")
+    send(environment={"POSTROOM_JOURNAL": str(folder.path / "two.sqlite3")})
+
+    assert relay.recipients() == [ANN, ZOE, ANN, ZOE]
+    assert (folder.path / "one.sqlite3").exists() and (folder.path / "two.sqlite3").exists()
+    assert not (folder.path / ".postroom").exists()
+
+
+def test_a_refused_recipient_is_told_and_not_tried_again(folder, relay):
+    folder.relay(relay.port)
+    relay.answers[f"RCPT TO:<{ANN}>"] = "550 5.1.1 no such mailbox"
+
+    said = send("--json")
+    again = send("--json")
+
+    assert (said.exit, balanced(said.json)["rejected"], said.json["sent"], relay.connections) == (1, 1, 1, 1)
+    assert "ann@example.com (row 2): rejected, 550 no such mailbox" in said.err
+    assert (again.exit, again.json["rejected"], again.json["this_run"]["rejected"]) == (0, 1, 0)
+    assert relay.recipients() == [ZOE]
+
+
+def test_a_put_off_recipient_is_due_in_five_minutes_and_then_gets_the_same_mail_with_a_new_date(folder, relay):
+    folder.relay(relay.port)
+    relay.answers["end of data"] = lambda octets: "451 4.7.1 try later" if b"<ann@" in octets else "250 2.0.0 taken"
+
+    first = send("--json")
+    early = send("--json")
+    relay.answers.clear()
+    due_at, message_id, date = journal(folder, "SELECT due_at, message_id, date FROM delivery WHERE key = ?", ANN)[0]
+    journal(folder, "UPDATE delivery SET due_at = ?, date = ? WHERE key = ?", time.time() - 1, date - 1000, ANN)
+    late = send("--json")
+
+    assert (first.exit, balanced(first.json)["deferred"], first.json["remaining"]) == (1, 1, 1)
+    assert 290 < due_at - date < 310 and first.json["due_at"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
+    assert (early.exit, early.json["this_run"]["deferred"], early.json["deferred"]) == (1, 0, 1)
+    assert (late.exit, late.json["sent"], late.json["remaining"]) == (0, 2, 0)
+    mail = email.message_from_bytes(relay.taken[-1].octets)
+    assert mail["Message-ID"] == f"<{message_id}>"
+    assert journal(folder, "SELECT date FROM delivery WHERE key = ?", ANN)[0][0] >= date
+
+
+class LostReply:
+    """Takes the first mail and hangs up instead of saying so."""
+
+    def __init__(self):
+        self.octets = []
+
+    def __call__(self, octets):
+        self.octets.append(octets)
+        if len(self.octets) == 1:
+            raise Hangup
+        return "250 2.0.0 taken"
+
+
+def test_where_the_reply_never_came_the_person_decides_and_a_repeat_is_the_same_octets(folder, relay):
+    lost = relay.answers["end of data"] = LostReply()
+    folder.relay(relay.port)
+
+    first = send("--json")
+    alone = send("--json")
+    resent = send("--uncertain", "resend", "--json")
+
+    assert (first.exit, balanced(first.json)["uncertain"], first.json["sent"]) == (1, 1, 1)
+    assert "may or may not have arrived" in first.err and "--uncertain resend" in first.err
+    assert (alone.exit, alone.json["this_run"], relay.recipients()[:1]) == (1, {"sent": 0, "rejected": 0, "deferred": 0, "uncertain": 0}, [ZOE])
+    assert (resent.exit, resent.json["sent"], resent.json["uncertain"]) == (0, 2, 0)
+    assert relay.recipients() == [ZOE, ANN]
+    assert lost.octets[2] == lost.octets[0]
+
+
+def test_an_uncertain_one_may_be_left_alone_for_good(folder, relay):
+    relay.answers["end of data"] = LostReply()
+    folder.relay(relay.port)
+    send()
+
+    skipped = send("--uncertain", "skip", "--json")
+
+    assert (skipped.exit, balanced(skipped.json)["skipped_reasons"], skipped.json["sent"]) == (0, {"by choice": 1}, 1)
+    assert relay.recipients() == [ZOE]
+
+
+def test_a_repeat_that_would_differ_stops(folder, relay):
+    relay.answers["end of data"] = LostReply()
+    folder.relay(relay.port)
+    send()
+    folder.write("recipients.csv", TABLE.replace("Ann", "Anna"))
+
+    said = send("--uncertain", "resend")
+
+    assert (said.exit, relay.recipients()) == (2, [ZOE])
+    assert "may have arrived, and would differ" in said.err and "recipients.csv, line 2" in said.err
+
+
+def test_a_refused_sender_stops_everything_and_blames_nobody(folder, relay):
+    folder.relay(relay.port)
+    relay.answers["MAIL"] = "553 5.7.1 mail from must equal the login"
+
+    said = send("--json")
+
+    assert (said.exit, balanced(said.json)["pending"], said.json["rejected"]) == (2, 2, 0)
+    assert said.json["error"]["what"] == "the relay refuses every message: 553 mail from must equal the login"
+    assert sum(command.startswith("MAIL") for command in relay.commands) == 1
+    assert "Nothing was sent in this run." in said.err
+    relay.answers.clear()
+    assert send("--json").json["sent"] == 2
+
+
+def test_where_nobody_listens_it_is_exit_3(folder):
+    folder.relay(free_port())
+
+    said = send("--json")
+
+    assert (said.exit, said.json["error"]["where"]["relay"], said.json["pending"]) == (3, f"127.0.0.1:{folder_port(folder)}", 2)
+    assert "connection refused" in said.json["error"]["what"]
+
+
+def folder_port(folder):
+    return int((folder.path / "campaign.yaml").read_text().partition("port: ")[2].split()[0])
+
+
+def test_a_relay_that_goes_away_is_tried_for_ten_seconds_then_exit_3(folder):
+    with Relay() as relay:
+        folder.relay(relay.port)
+
+        def vanish(line):
+            relay.stop_listening()
+            raise Hangup
+
+        relay.answers[f"RCPT TO:<{ZOE}>"] = vanish
+
+        before = time.monotonic()
+        said = send("--json")
+        seconds = time.monotonic() - before
+
+    assert (said.exit, balanced(said.json)["sent"], said.json["pending"], said.json["uncertain"]) == (3, 1, 1, 0)
+    assert 8 < seconds < 40
+    assert "Go on with: postroom send campaign.yaml" in said.err
+    assert "Nothing was sent" not in said.err
+
+
+def test_a_relay_that_closes_between_mails_costs_a_connection_and_nothing_else(folder, relay):
+    counts = iter(range(100))
+    relay.answers["MAIL"] = lambda line: "421 4.7.0 too many messages" if next(counts) == 1 else "250 2.1.0 OK"
+    folder.relay(relay.port)
+
+    said = send("--json")
+
+    assert (said.exit, said.json["sent"], relay.connections) == (0, 2, 2)
+    assert relay.recipients() == [ANN, ZOE]
+
+
+def test_after_messages_per_session_a_new_connection_is_made(folder, relay):
+    folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(5)))
+    folder.relay(relay.port, "  messages_per_session: 2\n")
+
+    assert send().exit == 0
+    assert (relay.connections, relay.commands.count("QUIT"), len(relay.taken)) == (3, 3, 5)
+
+
+def test_a_second_run_at_the_same_time_is_refused(folder, relay):
+    folder.relay(relay.port)
+    said = []
+    relay.answers["end of data"] = lambda octets: said.append(send("--json")) or "250 2.0.0 taken"
+
+    first = send()
+
+    assert (first.exit, relay.recipients()) == (0, [ANN, ZOE])
+    assert [one.exit for one in said] == [4, 4]
+    assert said[0].json["running"] is True and "another run of digest 2026-11 is under way (process " in said[0].json["error"]["what"]
+
+
+def test_a_message_too_large_for_the_relay_stops_before_the_first_mail(folder):
+    folder.write("large.bin", os.urandom(30_000))
+    with Relay(capabilities=("SIZE 20000",)) as relay:
+        folder.relay(relay.port, "attachments: [large.bin]\n")
+
+        said = send()
+
+    assert (said.exit, any(command.startswith("MAIL") for command in relay.commands)) == (2, False)
+    assert "the relay takes 20,000" in said.err and "recipients.csv, line 3" in said.err
+    assert said.err.rstrip().endswith("Nothing was sent in this run.")
+
+
+def test_a_refused_copy_is_told_and_the_rest_gets_the_mail(folder, relay):
+    folder.relay(relay.port, "cc: boss@example.com\n")
+    relay.answers["RCPT TO:<boss@example.com>"] = "550 5.1.1 who?"
+
+    said = send("--json")
+
+    assert (said.exit, said.json["sent"], said.json["rejected"]) == (1, 2, 0)
+    assert "sent, but refused for boss@example.com (550 who?)" in said.err
+    assert [taken.recipients for taken in relay.taken] == [(ANN,), (ZOE,)]
+    results = journal(folder, "SELECT address, accepted, code FROM address_result ORDER BY attempt, accepted")
+    assert results == [("boss@example.com", 0, 550), (ANN, 1, 250), ("boss@example.com", 0, 550), (ZOE, 1, 250)]
+
+
+def test_where_the_rows_own_address_is_refused_the_copies_do_not_make_it_sent(folder, relay):
+    folder.relay(relay.port, "cc: boss@example.com\n")
+    relay.answers[f"RCPT TO:<{ANN}>"] = "550 5.1.1 who?"
+
+    said = send("--json")
+
+    assert (said.exit, deliveries(folder, "key, state")) == (1, {ANN: "rejected", ZOE: "sent"})
+
+
+def test_two_rows_of_one_person_are_one_mail_unless_the_key_says_more(folder, relay):
+    folder.write("recipients.csv", "email,first_name,invoice\nann@example.com,Ann,1\nANN@example.com ,Ann,2\nann@example.com,Ann,1\n")
+    folder.relay(relay.port)
+    first = send("--json")
+    folder.campaign((folder.path / "campaign.yaml").read_text().replace("2026-11", "2026-12").replace("file: recipients.csv", "file: recipients.csv\n  key: [email, invoice]"))
+
+    second = send("--json")
+
+    assert (balanced(first.json)["sent"], first.json["skipped_reasons"]) == (1, {"duplicate": 2})
+    assert (balanced(second.json)["sent"], second.json["skipped_reasons"]) == (2, {"duplicate": 1})
+    assert "3 in recipients.csv, 2 duplicates left out" in first.err
+
+
+def test_one_person_with_two_invoices_is_asked_about_not_guessed(folder, relay):
+    """Sending only the first invoice would lose the second in silence."""
+    folder.write("1.pdf", "one")
+    folder.write("2.pdf", "two")
+    folder.write("recipients.csv", "email,first_name,invoice\nann@example.com,Ann,1\nann@example.com,Ann,2\n")
+    folder.relay(relay.port, 'attachments: ["{{ invoice }}.pdf"]\n')
+
+    said = send()
+
+    assert (said.exit, relay.connections) == (2, 0)
+    assert "same recipient as in line 2, with other attachments" in said.err and "`key: [email, invoice]`" in said.err
+
+
+def test_a_removed_row_is_skipped_and_comes_back_when_it_is_listed_again(folder, relay):
+    folder.relay(relay.port)
+    relay.answers[f"RCPT TO:<{ZOE}>"] = "450 4.2.0 later"
+    send()
+    relay.answers.clear()
+    folder.write("recipients.csv", "email,first_name\nann@example.com,Ann\n")
+    gone = send("--json")
+    folder.write("recipients.csv", TABLE)
+
+    back = send("--json")
+
+    assert (gone.exit, balanced(gone.json)["skipped_reasons"]) == (0, {"removed": 1})
+    assert (back.exit, balanced(back.json)["sent"], relay.recipients()) == (0, 2, [ANN, ZOE])
+
+
+def test_no_window_ever_holds_more_than_its_rate(folder, relay):
+    """First burst included; two windows hold at once."""
+    times = []
+    relay.after = lambda taken: times.append(time.monotonic())
+    folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(9)))
+    folder.relay(relay.port, "  rate: [3 per 1 second, 5 per 2 seconds]\n")
+
+    assert send().exit == 0
+
+    # The relay sees a mail a moment after it left; 50 ms cover that.
+    for first, last, seconds in [(index, index + count, seconds) for count, seconds in ((3, 1), (5, 2)) for index in range(9 - count)]:
+        assert times[last] - times[first] > seconds - 0.05
+
+
+def test_a_file_that_changes_during_the_run_stops_it(folder, relay):
+    folder.write("Ann.txt", "for Ann")
+    folder.write("Zoë.txt", "for Zoë")
+    folder.relay(relay.port, 'attachments: ["{{ first_name }}.txt"]\n')
+    relay.after = lambda taken: folder.write("Zoë.txt", "for Zoey")
+
+    said = send("--json")
+
+    assert (said.exit, balanced(said.json)["sent"], said.json["pending"]) == (2, 1, 1)
+    assert "no longer what was checked" in said.json["error"]["what"]
+    assert "Nothing was sent" not in said.err
+
+
+def test_a_table_that_changes_during_the_run_stops_it(folder, relay):
+    rows = [f"p{number}@example.com,Person {number}\n" for number in range(2500)]
+    folder.write("recipients.csv", "email,first_name\n" + "".join(rows))
+    folder.relay(relay.port)
+    relay.after = lambda taken: taken == 1 and folder.write("recipients.csv", "email,first_name\n" + "".join(reversed(rows)))
+
+    said = send("--json")
+
+    assert (said.exit, balanced(said.json)["remaining"] > 0) == (2, True)
+    assert relay.recipients() == [row.partition(",")[0] for row in rows[:len(relay.taken)]]
+    assert said.json["sent"] == len(relay.taken)
+
+
+def in_a_terminal(words, answer):
+    """Run the command line on a terminal of its own, answer its question. Returns (exit code, all that was shown)."""
+    main, side = pty.openpty()
+    termios.tcsetwinsize(main, (24, 100))
+    process = subprocess.Popen([sys.executable, "-m", "postroom", *words], stdin=side, stdout=side, stderr=side)
+    os.close(side)
+    shown, until = b"", time.monotonic() + 60
+    asked = False
+    while time.monotonic() < until:
+        if not select.select([main], [], [], 0.2)[0]:
+            if process.poll() is not None:
+                break
+            continue
+        try:
+            octets = os.read(main, 4096)
+        except OSError:
+            break
+        if not octets:
+            break
+        shown += octets
+        if not asked and b"now? [y/N]" in shown:
+            asked = True
+            os.write(main, answer)
+    os.close(main)
+    return process.wait(30), shown.decode()
+
+
+def test_on_a_terminal_it_asks_first_and_shows_a_bar(folder, relay):
+    folder.relay(relay.port)
+
+    no = in_a_terminal(["send", "campaign.yaml"], b"n\n")
+    before = len(relay.taken)
+    yes = in_a_terminal(["send", "campaign.yaml"], b"y\n")
+
+    assert (no[0], before) == (2, 0) and "Nothing was sent in this run." in no[1]
+    assert yes[0] == 0 and "Send 2 messages now? [y/N]" in yes[1] and "2/2" in yes[1]
+    assert relay.recipients() == [ANN, ZOE]
+
+
+def test_a_signal_while_the_relay_thinks_ends_the_run_behind_its_reply(folder, relay):
+    """The message in flight is finished, so it is no uncertain one."""
+    process = []
+    relay.answers["end of data"] = lambda octets: (process[0].terminate(), time.sleep(0.5)) and "250 2.0.0 taken"
+    folder.relay(relay.port)
+    process.append(subprocess.Popen([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes", "--json"], stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
+    _, words = process[0].communicate(timeout=60)
+
+    assert process[0].returncode == 143, words
+    assert deliveries(folder) == {ANN: "sent", ZOE: "pending"}
+    assert "1 sent in this run; 1 of 2 sent in all." in words
+
+
+def test_a_second_signal_does_not_wait_for_a_relay_that_says_nothing(folder, relay):
+    process, timers = [], []
+
+    def silence(octets):
+        process[0].terminate()
+        timers.append(threading.Timer(1, process[0].terminate))
+        timers[0].start()
+
+    relay.answers["end of data"] = silence
+    folder.relay(relay.port)
+    process.append(subprocess.Popen([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+
+    before = time.monotonic()
+    _, words = process[0].communicate(timeout=60)
+
+    assert (process[0].returncode, time.monotonic() - before < 20) == (143, True), words
+    assert deliveries(folder) == {ANN: "uncertain", ZOE: "pending"}
+
+
+def test_a_rehearsal_reaches_no_relay_and_wants_no_secret(folder, relay):
+    folder.relay(relay.port, "  username: ann\n  password: ${POSTROOM_TEST_GONE}\n")
+
+    first = postroom("send", "campaign.yaml", "--sandbox", "--json")
+    second = postroom("send", "campaign.yaml", "--sandbox", "--json")
+
+    assert (first.exit, second.exit, relay.connections) == (0, 0, 0)
+    assert (second.json["sent"], second.json["this_run"]["sent"]) == (2, 2)
+    mailbox = folder.path / ".postroom" / "sandbox" / "digest-2026-11"
+    assert sorted(path.name for path in mailbox.glob("*.eml")) == ["0001.eml", "0002.eml"]
+    assert (mailbox / "index.html").exists()
+    assert not (folder.path / ".postroom" / "journal.sqlite3").exists()
+
+
+def test_a_mailbox_of_a_person_is_told_from_one_of_another_campaign(folder, relay):
+    """Two campaigns of one project share the journal, not the recipients."""
+    folder.relay(relay.port)
+    send()
+    folder.write("other.yaml", CAMPAIGN.replace("name: digest", "name: other").replace("2525", str(relay.port)))
+
+    assert postroom("send", "other.yaml", "--yes").exit == 0
+    assert relay.recipients() == [ANN, ZOE, ANN, ZOE]
+    assert [row["campaign"] for row in postroom("status", "--json").json["campaigns"]] == ["digest", "other"]

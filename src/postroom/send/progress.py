@@ -42,7 +42,7 @@ class Progress:
                 self.examples.append(fate)
             if self._bar is not None:
                 if failed := self.done - self.this_run[SENT]:
-                    self._bar.set_postfix_str(f", {failed} failed", refresh=False)
+                    self._bar.set_postfix_str(f"{failed} failed", refresh=False)
                 self._bar.update()
         if self._bar is None and not self._quiet and time.monotonic() - self._shown > LINE_SECONDS:
             self._shown = time.monotonic()

@@ -165,7 +165,7 @@ class Smtp(_Strict):
     def _usual_port(cls, value):
         if isinstance(value, dict):
             security = value.get("security") or ("tls" if str(value.get("port")) == "465" else "starttls")
-            value = {**value, "security": security, "port": value.get("port") or PORTS.get(security)}
+            value = {"port": PORTS.get(security), **value, "security": security}
         return value
 
     @model_validator(mode="after")

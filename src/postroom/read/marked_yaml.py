@@ -15,6 +15,7 @@ from postroom.errors import CampaignError, Place
 MOST_OCTETS, MOST_EVENTS, MOST_ALIASES, MOST_DEPTH, MOST_VALUES = 1 << 20, 20_000, 100, 40, 50_000
 WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 # What PyYAML guesses for values without a tag; any other tag was written by somebody.
+TEXT_TAG = "tag:yaml.org,2002:str"
 PLAIN_TAGS = {"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value"}
 INTEGER, DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,17}"), re.compile(r"-?(0|[1-9][0-9]{0,11})\.[0-9]{1,6}")
 QUOTES = "put quotes around the value: \"…\""
@@ -92,7 +93,8 @@ def _explained(error, text, file):
     if mark is None:
         return CampaignError(" ".join(str(error).split()), Place(file), "correct the YAML")
     lines = text.split("\n")
-    problem = f"this is not YAML: {error.problem or error.context}"
+    told = error.problem or error.context
+    problem = f"this is not YAML: {f'{error.context} {told}' if told.startswith('but ') else told}"
     # The parser stumbles where a value goes on after "}}", often on the line below its start.
     for number in (mark.line, mark.line - 1):
         line = lines[number] if 0 <= number < len(lines) else ""
@@ -126,7 +128,8 @@ class _Builder:
             self._no_tag(node)
             if isinstance(node, yaml.SequenceNode):
                 return [self.value(item, (*path, number)) for number, item in enumerate(node.value)]
-            return node.value if node.style else typed(node.value)
+            # Plain text that nothing guesses at, and what somebody marked as text with !!str, is text.
+            return node.value if node.style or node.tag == TEXT_TAG else typed(node.value)
         finally:
             self.above.pop()
 
@@ -136,8 +139,9 @@ class _Builder:
         for key_node, value_node in node.value:
             place = self._place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
-                raise CampaignError("{{ … }} without quotes is not text in YAML", place,
-                                    "put quotes around it: \"{{ … }}\"")
+                if isinstance(key_node, yaml.SequenceNode):
+                    raise CampaignError("a list cannot be a key", place, QUOTES)
+                raise CampaignError("{{ … }} without quotes is not text in YAML", place, "put quotes around it: \"{{ … }}\"")
             self._no_tag(key_node)
             key = key_node.value
             if key == "<<" and not key_node.style:

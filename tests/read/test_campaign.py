@@ -1,0 +1,132 @@
+"""The campaign file: every key checked, every fault with its place, no secret in any."""
+
+import pytest
+
+from conftest import CAMPAIGN
+from postroom.errors import Faults, PostroomError
+from postroom.read.campaign import Window, load
+
+LATER = ["extends: a.yaml", "delivery: {stop_after: {failures: 3}}"]
+LATER_INSIDE = {"recipients": ["where: x", "columns: {a: {}}", "encoding: gb18030"], "smtp": ["provider: qq", "password_command: x", "token_command: x", "in_flight: 3"]}
+
+
+def read(folder, text, secrets=True):
+    folder.campaign(text)
+    return load("campaign.yaml", secrets=secrets)
+
+
+def faults(folder, text, secrets=True):
+    with pytest.raises(PostroomError) as error:
+        read(folder, text, secrets)
+    return error.value.errors if isinstance(error.value, Faults) else [error.value]
+
+
+@pytest.mark.parametrize("line", LATER + [f"{key}:\n  {line}" for key, lines in LATER_INSIDE.items() for line in lines])
+def test_a_key_that_is_not_there_yet_is_refused_like_an_unknown_one(folder, line):
+    key, _, inner = line.partition(":\n  ")
+    if inner:
+        text = CAMPAIGN.replace(f"{key}:\n", f"{key}:\n  {inner}\n")
+    else:
+        text = CAMPAIGN + line + "\n"
+    name = (inner or line).partition(":")[0]
+
+    fault, = faults(folder, text)
+
+    assert fault.what == f'the key "{name}" is not known'
+    assert fault.where.line == text[:text.index(inner or line)].count("\n") + 1
+
+
+@pytest.mark.parametrize(("rate", "windows"), [("10/second", [(10, 1)]), ("10 / second", [(10, 1)]), ("1 per 2 seconds", [(1, 2)]), ("30 per minute", [(30, 60)]),
+                                               ("[10/second, 100 per 5 minutes]", [(10, 1), (100, 300)])])
+def test_rates_are_windows(folder, rate, windows):
+    assert read(folder, CAMPAIGN + f"  rate: {rate}\n").smtp.rate == tuple(Window(*window) for window in windows)
+
+
+@pytest.mark.parametrize("rate", ["0/second", "fast", "500/day", "10/hour", "-1/second", "1.5/second", "10", "[]extra"])
+def test_a_rate_that_cannot_be_kept_is_refused(folder, rate):
+    fault = faults(folder, CAMPAIGN + f"  rate: {rate}\n")[0]
+
+    assert fault.where.line == 14
+
+
+@pytest.mark.parametrize(("security", "port"), [("plain", 25), ("starttls", 587), ("tls", 465)])
+def test_the_port_follows_the_security(folder, security, port):
+    assert read(folder, CAMPAIGN.replace("  port: 2525\n", "").replace("plain", security)).smtp.port == port
+
+
+def test_text_stays_as_it_was_written(folder):
+    campaign = read(folder, CAMPAIGN.replace('"2026-11"', "2026-11-23").replace("name: digest", "name: 007") + "headers: {X-Code: 0012, X-No: NO, X-Version: 1.10}\n")
+
+    assert (campaign.name, campaign.edition, dict(campaign.headers)) == ("007", "2026-11-23", {"X-Code": "0012", "X-No": "NO", "X-Version": "1.10"})
+
+
+def test_what_a_variable_brings_is_not_replaced_again(folder, monkeypatch):
+    monkeypatch.setenv("SUBJECT", "costs ${PRICE} and {{ 1 + 1 }}")
+
+    assert read(folder, CAMPAIGN.replace('"{{ first_name }}, your November digest"', '"${SUBJECT}"')).subject == "costs ${PRICE} and {{ 1 + 1 }}"
+
+
+def test_secrets_are_wanted_only_by_what_uses_them(folder, monkeypatch):
+    monkeypatch.delenv("GONE", raising=False)
+    text = CAMPAIGN + "  username: ${GONE}\n  password: ${GONE}\n"
+
+    assert read(folder, text, secrets=False).name == "digest"
+    assert [fault.where.line for fault in faults(folder, text)] == [14, 15]
+
+
+def test_no_fault_and_no_repr_shows_the_password(folder):
+    text = CAMPAIGN + "  username: ann\n  password: [s3cret-one]\n"
+
+    assert "s3cret" not in " ".join(map(str, faults(folder, text)))
+    assert "s3cret" not in repr(read(folder, CAMPAIGN + "  username: ann\n  password: s3cret-one\n"))
+
+
+BAD = {
+    "headers: {Bcc: eve@example.com}\n": ("writes", 14),
+    'headers: {"X-Foo\\r\\nBcc": v}\n': ("header name", 14),
+    'headers: {"X:Y": v}\n': ("header name", 14),
+    "headers: {Content-Type: text/plain}\n": ("writes", 14),
+    "images: {'a b': x.png}\n": ("image's name", 14),
+    "timezone: Mars/Olympus\n": ("time zone", 14),
+    "kind: spam\n": ("none of the words", 14),
+    "attachments:\n  - {file: a.pdf, type: pdf}\n": ("media type", 15),
+    "attachments:\n  - {file: a.pdf, nmae: x}\n": ('"nmae" is not known', 15),
+    "attachments:\n  - {file: a.eml, type: message/rfc822}\n": ("single parts", 15),
+    "unsubscribe: {}\n": ("", 14),
+    "unsubscribe: {mailto: nobody}\n": ("not a mail address", 14),
+    "vars: {a-b: 1}\n": ("variable's name", 14),
+    "vars: [1]\n": ("map", 14),
+    "allow_paths: {a: 1}\n": ("", 14),
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_a_wrong_value_is_told_with_its_place(folder, line):
+    words, number = BAD[line]
+
+    found = faults(folder, CAMPAIGN + line)
+
+    assert any(words in fault.what and fault.where.line == number and fault.do for fault in found), [str(fault) for fault in found]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "smtp", "-1"])
+def test_a_port_that_is_none_is_told(folder, port):
+    assert faults(folder, CAMPAIGN.replace("2525", port))[0].where.line == 12
+
+
+@pytest.mark.parametrize("key", ["name", "from", "subject", "recipients"])
+def test_a_missing_key_is_named(folder, key):
+    import re
+    text = re.sub(rf"(?m)^{key}:.*\n(  .*\n)*", "", CAMPAIGN)
+
+    assert any(fault.what == f"`{key}` is missing" for fault in faults(folder, text))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "hello\n", "42\n"])
+def test_a_file_that_is_no_map_is_told(folder, text):
+    assert "a campaign is a map" in faults(folder, text)[0].what
+
+
+def test_a_name_is_small_letters_digits_and_hyphens(folder):
+    for name in ("Digest", "a b", "a/b", "../x", "a_b", "é"):
+        assert faults(folder, CAMPAIGN.replace("name: digest", f"name: {name}"))[0].where.line == 1

@@ -1,0 +1,54 @@
+"""One mailbox out of a text, and nothing that hides in it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postroom.address import AddressError, folded, parse_mailbox
+
+
+@pytest.mark.parametrize(("text", "name", "address"), [
+    ("ann@example.com", "", "ann@example.com"), ("  Ann <ann@example.com> ", "Ann", "ann@example.com"), ('"Lee, Ann" <ann@example.com>', "Lee, Ann", "ann@example.com"),
+    ("Lee, Ann <ann@example.com>", "Lee, Ann", "ann@example.com"), ("a@x.com, b@y.com <ann@example.com>", "a@x.com, b@y.com", "ann@example.com"),
+    ('"Ann \\"A\\" \\\\" <ann@example.com>', 'Ann "A" \\', "ann@example.com"), ("若水 <li@例え.jp>", "若水", "li@xn--r8jz45g.jp"), ("Ann@Example.COM", "", "Ann@example.com"),
+    ("<ann@example.com>", "", "ann@example.com"), ("a <b> <ann@example.com>", "a <b>", "ann@example.com"), ("x@faß.de", "", "x@xn--fa-hia.de"),
+    ("ann+tag@mail.intranet.local", "", "ann+tag@mail.intranet.local"), ("=?utf-8?q?a=2C_b=40evil?= <ann@example.com>", "=?utf-8?q?a=2C_b=40evil?=", "ann@example.com")])
+def test_a_mailbox_is_its_name_and_one_address(text, name, address):
+    mailbox = parse_mailbox(text)
+
+    assert (mailbox.name, mailbox.address) == (name, address)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "<>", "Ann <>", " < > "])
+def test_where_no_address_is_given_there_is_no_mailbox(text):
+    assert parse_mailbox(text) is None
+
+
+@pytest.mark.parametrize("text", [
+    "ann", "ann@", "@example.com", "ann@@example.com", "a@x.com, b@y.com", "a@x.com;b@y.com", "a@x.com b@y.com", "a@x.com\r\nRSET", "ann@example.com\r\nBcc: eve@example.com",
+    "Ann\nBcc: x <ann@example.com>", "An\u2028n <ann@example.com>", '"a@evil x"@example.com', "a" * 65 + "@example.com", "a@" + "b" * 64 + ".com", "a@" + "b." * 130 + "com",
+    "a@localhost", "a@[127.0.0.1]", "a..b@example.com", ".a@example.com", "a@-example.com", "a@exam ple.com", "a\u200b@example.com", "a@exam\u202eple.com", "jürgen@example.com",
+    "a@example..com", "ann@example.com>", "<ann@example.com", "a@b@example.com", "ann@example.com\0", "mailto:ann@example.com", "a@example.com (comment)"])
+def test_what_is_not_one_address_is_refused_with_a_reason(text):
+    with pytest.raises(AddressError) as error:
+        parse_mailbox(text)
+
+    assert "\n" not in str(error.value) and "\r" not in str(error.value) and len(str(error.value)) > 10
+
+
+@pytest.mark.parametrize(("text", "key"), [(" Ann@Example.COM ", "ann@example.com"), ("li@例え.jp", "li@xn--r8jz45g.jp"), ("LI@XN--R8JZ45G.JP", "li@xn--r8jz45g.jp"),
+                                           ("INV-7", "inv-7"), ("a@b@c", "a@b@c")])
+def test_a_key_is_the_same_however_it_was_written(text, key):
+    assert folded(text) == key == folded(key)
+
+
+@given(st.text(max_size=60) | st.builds("{} <{}@{}>".format, st.text(max_size=20), st.text(max_size=20), st.text(max_size=20)))
+def test_any_text_is_one_safe_address_or_none(text):
+    try:
+        mailbox = parse_mailbox(text)
+    except AddressError:
+        return
+    if mailbox is not None:
+        assert mailbox.address.isascii() and mailbox.address.isprintable() and mailbox.address.count("@") == 1
+        assert not set(mailbox.address) & set(" <>,;:\\\"()[]")
+        assert not any(character in mailbox.name for character in "\r\n\0\u2028\u2029\x85")

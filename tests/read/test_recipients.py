@@ -55,6 +55,21 @@ def test_other_separators_inside_cells_do_not_mislead(folder):
     assert (opened.delimiter, opened.columns) == (";", ["email", "a, b, c, d, e", "x|y|z"])
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_names_in_quotes_are_split_by_the_right_delimiter(folder, delimiter):
+    line = delimiter.join
+    opened = table(folder, line(['"email"', '"first, name"']) + "\n" + line(['"a@example.com"', '"Ann; | "']) + "\n")
+
+    assert (opened.columns, cells(opened)) == (["email", "first, name"], [["a@example.com", "Ann; | "]])
+
+
+def test_a_header_whose_quotes_do_not_match_is_told(folder):
+    with pytest.raises(RecipientError, match="quotes in this row do not match|never closed") as error:
+        table(folder, 'email,"na"me\na@example.com,Ann\n')
+
+    assert error.value.where.line == 1
+
+
 def test_a_delimiter_may_be_given(folder):
     assert table(folder, "email;a|b\nx;1|2\n", '  email: "email;a"\n  delimiter: "|"\n').columns == ["email;a", "b"]
 

@@ -36,7 +36,10 @@ class Table:
         self.file = display(self.real)
         self.notes, self.blank = [], 0
         self.delimiter = settings.delimiter or self._delimiter(settings.email)
-        self.columns = self._columns(self._header(self.delimiter))
+        try:
+            self.columns = self._columns(self._header(self.delimiter))
+        except csv.Error as error:
+            raise RecipientError(self._csv_words(error), Place(self.file, 1), "correct the quotes in the header") from None
         for column in dict.fromkeys((settings.email, *(settings.key or ()))):
             if column not in self.columns:
                 raise RecipientError(f'there is no column "{shown(column)}"; the columns are: '
@@ -116,12 +119,10 @@ class Table:
         return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
 
     def _header(self, delimiter):
-        """The names as written; a name in quotes may span lines."""
+        """The names as written; a name in quotes may span lines. Raises csv.Error where its quotes do not match."""
         try:
             with self._opened() as file:
                 names = next(csv.reader(_without_nul(file, self.file), delimiter=delimiter, strict=True), [])
-        except csv.Error as error:
-            raise RecipientError(self._csv_words(error), Place(self.file, 1), "correct the quotes in the header") from None
         except UnicodeDecodeError:
             raise self._undecodable() from None
         if not any(name.strip() for name in names):
@@ -131,11 +132,16 @@ class Table:
 
     def _delimiter(self, email):
         """The one that makes the header hold the address column; else the one with most columns, for a good error."""
-        headers = {delimiter: self._header(delimiter) for delimiter in DELIMITERS}
-        for delimiter, names in headers.items():
-            if email in (name.strip() for name in names):
+        headers = {}
+        for delimiter in DELIMITERS:
+            try:
+                headers[delimiter] = self._header(delimiter)
+            except csv.Error:
+                # Quotes around names end where another delimiter stands.
+                continue
+            if email in (name.strip() for name in headers[delimiter]):
                 return delimiter
-        return max(DELIMITERS, key=lambda delimiter: len(headers[delimiter]))
+        return max(headers, key=lambda delimiter: len(headers[delimiter]), default=DELIMITERS[0])
 
     def _columns(self, names):
         place = Place(self.file, 1)

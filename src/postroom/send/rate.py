@@ -19,7 +19,7 @@ class Pace:
 
     def free(self, now: float) -> int:
         """How many may leave at this moment."""
-        return min((window.count - sum(1 for at in departures if at > now - window.seconds) for window, departures in self._windows),
+        return min((window.count - sum(1 for at in departures if at + window.seconds > now) for window, departures in self._windows),
                    default=sys.maxsize)
 
     def next(self, now: float) -> float:

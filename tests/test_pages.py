@@ -1,0 +1,257 @@
+"""The pages: everything that a mail says is there to read, and nothing that it brings can act."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+import shutil
+import socketserver
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from full_campaign import FILES, FULL_ROWS, PNG, TERMS, write_full
+from postroom.errors import CampaignError
+from postroom.pages import read_message
+from postroom.preview import write_preview
+from postroom.sandbox import Sandbox, mailbox
+from running import messages_of, missing, postroom
+
+SCRIPTS = ["<script>{}</script>", "<img src=x onerror=\"{}\">", "<svg onload=\"{}\">", "<body onload=\"{}\">", "<iframe srcdoc=\"<script>{}</script>\"></iframe>",
+           "<a id=x href=\"javascript:{}\">x</a><script>document.getElementById('x').click()</script>", "<meta http-equiv=refresh content=\"0;url=javascript:{}\">",
+           "<object data=\"data:text/html,<script>{}</script>\"></object>", "<embed src=\"data:text/html,<script>{}</script>\">", "<details open ontoggle=\"{}\">x</details>",
+           "<input autofocus onfocus=\"{}\">", "<video><source onerror=\"{}\"></video>", "<math><mtext></mtext><script>{}</script></math>", "</script><script>{}</script>",
+           "--><script>{}</script>", "</title></style><script>{}</script>"]
+CALLS = ["<img src=\"{}\">", "<link rel=stylesheet href=\"{}\">", "<style>@import url({});</style>", "<style>body{{background:url({})}}</style>", "<iframe src=\"{}\"></iframe>",
+         "<meta http-equiv=refresh content=\"0;url={}\">", "<video src=\"{}\" autoplay></video>", "<form action=\"{}\"><input name=a></form><script>document.forms[0].submit()</script>",
+         "<link rel=prefetch href=\"{}\">", "<link rel=preconnect href=\"{}\">", "<object data=\"{}\"></object>", "<base href=\"{}\"><img src=x>", "<img srcset=\"{} 1x\">",
+         "<svg><image href=\"{}\"/></svg>", "<table background=\"{}\"><tr><td>x</td></tr></table>", "<link rel=icon href=\"{}\">", "<link rel=manifest href=\"{}\">",
+         "<style>@font-face{{font-family:f;src:url({})}}*{{font-family:f}}</style><p>x</p>", "<embed src=\"{}\">", "<audio src=\"{}\" autoplay></audio>"]
+
+
+@pytest.fixture
+def preview(folder):
+    write_full(folder)
+    return folder, write_preview(messages_of(folder), str(folder.path / "seen"), "digest-2026-11")
+
+
+def page(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_message_is_a_file_of_its_exact_octets(preview):
+    folder, written = preview
+
+    assert written.messages == 3
+    assert [path.read_bytes() for path in sorted((folder.path / "seen").glob("*.eml"))] == [message.octets for message in messages_of(folder)]
+
+
+def test_the_words_of_a_message_are_all_on_its_page(preview):
+    folder, _ = preview
+    for number, row in enumerate(FULL_ROWS, 1):
+        said = html.unescape(page(folder.path / "seen" / "messages" / f"{number:04}.words.html"))
+        for word in (f"{row['name']}, your November digest", row["email"], "若水 <news@example.com>", "boss@xn--mnchen-3ya.de", "archive@example.com", "..dots",
+                     f"测试文档 {row['name']}.doc", "terms.txt", "X-Campaign", f"Row {number + 1}", "List-Unsubscribe"):
+            assert word in said, word
+
+
+def test_pictures_and_attachments_are_files_beside_the_page(preview):
+    folder, _ = preview
+    parts = folder.path / "seen" / "parts"
+
+    assert {path.read_bytes() for path in parts.iterdir()} == {PNG, TERMS, *FILES.values()}
+    source = re.search(r'<img src="([^"]+)"', page(folder.path / "seen" / "messages" / "0001.html"))[1]
+    assert (folder.path / "seen" / "messages" / source).read_bytes() == PNG
+
+
+def test_the_page_may_run_its_own_script_and_no_other(preview):
+    index = page(Path(preview[1].page))
+    policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]+)"', index)[1])
+    script = index.rpartition("<script>")[2].partition("</script>")[0]
+    style = index.partition("<style>")[2].partition("</style>")[0]
+
+    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
+    for name, text in (("script-src", script), ("style-src", style)):
+        assert f"{name} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+
+
+def test_no_word_of_a_mail_ends_the_page_early(folder):
+    bad = "</script><script>alert(1)</script><!--"
+    folder.write("recipients.csv", f'email,first_name\nann@example.com,"{bad}"\n')
+    written = write_preview(messages_of(folder), str(folder.path / "seen"), "x")
+
+    index = page(Path(written.page))
+
+    data = re.search(r'<script type="application/json" id="messages">(.*?)</script>', index, re.DOTALL)[1]
+    assert json.loads(data)[0][1:4] == [bad, "ann@example.com", f"{bad}, your November digest"]
+    assert index.count("<script") == 2 and "<!--" not in index.partition("<body")[2]
+
+
+def test_a_broken_mail_of_another_program_can_be_read_too():
+    reading = read_message(b"Subject: =?bad?q?x?= =?utf-8?b?!!?=\r\nTo: =?utf-8?q?a=2C?= <a@b>\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/html; charset=no-such\r\n\r\n"
+                           b"<p>\xff\r\n--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nx\r\n")
+
+    assert (reading.html.strip(), reading.to, len(reading.files)) == ("<p>\ufffd", ("a,", "a@b"), 1)
+
+
+def test_a_folder_that_is_no_preview_is_left_alone(folder):
+    folder.write("mine/letter.txt", "dear diary")
+
+    with pytest.raises(CampaignError, match="not an earlier preview"):
+        write_preview(messages_of(folder), str(folder.path / "mine"), "x")
+
+    assert [path.name for path in (folder.path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_a_new_preview_replaces_the_old_one_whole_or_not_at_all(folder):
+    write_preview(messages_of(folder), str(folder.path / "seen"), "x")
+    first = messages_of(folder)
+
+    def failing():
+        yield first[0]
+        raise CampaignError("a row went wrong")
+
+    with pytest.raises(CampaignError, match="a row went wrong"):
+        write_preview(failing(), str(folder.path / "seen"), "x")
+    before = sorted(path.name for path in (folder.path / "seen").glob("*.eml"))
+    write_preview(first[:1], str(folder.path / "seen"), "x")
+
+    assert (before, sorted(path.name for path in (folder.path / "seen").glob("*.eml"))) == (["0001.eml", "0002.eml"], ["0001.eml"])
+    assert not list(folder.path.glob("*.new"))
+
+
+class Listener:
+    """An HTTP server on loopback that notes who calls."""
+
+    def __enter__(self):
+        calls = self.calls = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                calls.append(self.path)
+                self.send_response(204)
+                self.end_headers()
+
+            do_POST = do_GET
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """dump(address): what Chromium made of a page, with all that ran in it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        missing("Chromium")
+
+    def dump(address):
+        done = subprocess.run([program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--virtual-time-budget=3000",
+                               "--dump-dom", address], capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return dump
+
+
+def test_the_listener_would_hear_a_page_that_calls(browser, tmp_path):
+    """The proof that the next test can fail."""
+    with Listener() as listener:
+        (tmp_path / "page.html").write_text(f"<img src='{listener.url}/image'><script>fetch('{listener.url}/fetch', {{mode: 'no-cors'}})</script>")
+
+        browser((tmp_path / "page.html").as_uri())
+
+    assert sorted(listener.calls) == ["/fetch", "/image"]
+
+
+@pytest.mark.timeout(300)
+def test_in_a_browser_no_mail_runs_a_script_or_calls_anybody(browser, folder):
+    """Each payload stands in a template and in a cell that is passed through as HTML, and is the message that the page opens with."""
+    with Listener() as listener:
+        payloads = [script.format(f"fetch('{listener.url}/script{number}');top.document.title='taken'") for number, script in enumerate(SCRIPTS)]
+        payloads += [call.format(f"{listener.url}/call{number}") for number, call in enumerate(CALLS)]
+        folder.write("recipients.csv", "email,first_name\nann@example.com,Ann\n")
+        folder.write("digest.html", "<!doctype html><p>Hello</p>\n" + "\n{% raw %}" + "\n".join(payloads) + "{% endraw %}")
+        for number, payload in enumerate(payloads):
+            folder.write(f"one{number}.html", "{% raw %}" + payload + "{% endraw %}")
+        written = write_preview(messages_of(folder), str(folder.path / "all"), "unharmed")
+        seen = [browser(Path(written.page).as_uri())]
+        # Each alone in frames of one page too, since one payload may hide the next: a frame as the page makes it.
+        frames = []
+        for number in range(len(payloads)):
+            folder.campaign((folder.path / "campaign.yaml").read_text().replace("digest.html" if not number else f"one{number - 1}.html", f"one{number}.html"))
+            write_preview(messages_of(folder), str(folder.path / f"seen{number}"), "x")
+            frames.append(f'<iframe sandbox="allow-same-origin" src="seen{number}/messages/0001.html"></iframe>')
+        folder.write("frames.html", "<!doctype html><title>unharmed</title>" + "".join(frames))
+        seen.append(browser((folder.path / "frames.html").as_uri()))
+
+    assert listener.calls == []
+    assert all("<title>unharmed" in page for page in seen)
+    assert 'src="messages/0001.html"' in seen[0] and 'title="The HTML for ann@example.com"' in seen[0]
+
+
+def fetched(url, **headers):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, b""
+
+
+def test_the_sandbox_shows_what_it_took_and_to_nobody_else(folder):
+    with Sandbox(mailbox(str(folder.path / "mail")), web_port=0) as sandbox:
+        folder.relay(sandbox.smtp_port)
+        empty = fetched(sandbox.url)
+        assert postroom("send", "campaign.yaml", "--yes").exit == 0
+
+        index = fetched(sandbox.url)
+        mail = fetched(sandbox.url + "messages/0001.html")
+        source = fetched(sandbox.url + "0002.eml")
+
+        assert b"0 messages" in empty[2] and b"2 messages" in index[2] and "Zoë" in index[2].decode()
+        assert source[1]["Content-Type"] == "text/plain; charset=utf-8" and b"zoe@example.com" in source[2]
+        assert mail[1]["Content-Security-Policy"].startswith("sandbox; default-src 'none'") and mail[1]["X-Content-Type-Options"] == "nosniff"
+        port = sandbox.url.rstrip("/").rpartition(":")[2]
+        assert fetched(sandbox.url, Host=f"evil.example:{port}")[0] == 421
+        assert fetched(sandbox.url + ".postroom-sandbox")[0] == 404
+        assert fetched(sandbox.url + "messages/")[0] == 404
+        assert fetched(sandbox.url + "../campaign.yaml")[0] == 404
+
+
+def test_the_sandbox_keeps_the_exact_octets_and_the_envelope(folder):
+    write_full(folder)
+    with Sandbox(mailbox(str(folder.path / "mail"))) as sandbox:
+        folder.campaign((folder.path / "campaign.yaml").read_text().replace("2525", str(sandbox.smtp_port)))
+        assert postroom("send", "campaign.yaml", "--yes").exit == 0
+
+    kept = [path.read_bytes() for path in sorted((folder.path / "mail").glob("*.eml"))]
+    date = re.compile(rb"Date: [^\r]*\r\n")
+    assert [date.sub(b"", octets) for octets in kept] == [date.sub(b"", message.octets) for message in messages_of(folder)]
+    envelope = json.loads((folder.path / "mail" / "0002.json").read_text())
+    assert envelope["recipients"] == ["Zoe@example.com", "boss@xn--mnchen-3ya.de", "two@example.com", "archive@example.com"]
+
+
+def test_what_is_kept_can_be_read_by_its_owner_only(preview):
+    folder, _ = preview
+
+    for path in [folder.path / "seen", *(folder.path / "seen").rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path

@@ -139,7 +139,7 @@ class Composer:
         said = (key, own.address, sender, *fields.values(), subject, headers, links, html, text, files and [f[1:5] for f in files])
         digest = hashlib.sha256(repr((self.static_digest, said)).encode("utf-8", "surrogatepass")).hexdigest()
         return Rendered(key, line, own.address, sender, **fields, subject=subject, headers=headers, unsubscribe=links, html=html,
-                        text=text, files=files, digest=digest, size=self._most_octets(html, text, files))
+                        text=text, files=files, digest=digest, size=self._most_octets((subject, headers, links, fields), html, text, files))
 
     def message_id(self, key: str, domain: str, repeat: int = 0) -> str:
         """One per recipient and edition: a repeat of the same mail is recognised by whoever has it already."""
@@ -304,10 +304,11 @@ class Composer:
 
     # Octets
 
-    def _most_octets(self, html, text, files):
-        # Base64 is the longest that a body can become, as the shorter encoding is taken.
+    def _most_octets(self, head, html, text, files):
+        # Base64 is the longest that a body can become, as the shorter encoding is taken. A character of a header becomes at most
+        # six octets and its share of the encoded words' frames.
         bodies = sum(len(body.encode()) * 4 // 3 * 78 // 76 + 400 for body in (html, text) if body is not None)
-        return 4000 + bodies + self.image_octets + sum(encoded_size(file) + 100 for file in files)
+        return 4000 + 10 * len(repr(head)) + bodies + self.image_octets + sum(encoded_size(file) + 100 for file in files)
 
     def _parts(self, rendered):
         """Content-Type and body of the whole message, as a list of octets: mixed(related(alternative(text, html), images), files)."""

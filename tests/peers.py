@@ -96,6 +96,10 @@ class SmtpSink:
     def connections(self) -> int:
         return (self.root / "log").read_text().count(": connect ") - 1  # ours, to see whether it is ready
 
+    def recipients_seen(self) -> int:
+        """How many RCPT commands it took."""
+        return (self.root / "log").read_text().lower().count(": rcpt to:")
+
     def mails(self) -> list[Taken]:
         dumps = b"".join(path.read_bytes() for path in self.root.glob("mail.*"))
         return [_dumped(dump) for dump in re.split(rb"(?m)^(?=X-Client-Addr: )", dumps) if dump]

@@ -7,6 +7,11 @@ stays free of dataclasses and pathlib.
 CHANGE_FIRST, TRY_LATER, LOCKED = 2, 3, 4
 
 
+def signalled(number: int) -> int:
+    """The exit code for a signal, as shells count: 130 for SIGINT, 143 for SIGTERM."""
+    return 128 + number
+
+
 class Place:
     """Where a fault is: a file and, as known, the line in it, the column, and the row of the table it happened for.
 

@@ -9,6 +9,7 @@ import signal
 import sys
 
 from postroom import __version__
+from postroom.errors import signalled
 
 COMMANDS = {
     "new": "Write a campaign that works at once, to start from.",
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as interrupt:
-        return 128 + (interrupt.args or (signal.SIGINT,))[0]  # as shells count
+        return signalled(*interrupt.args or (signal.SIGINT,))
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
         sys.stdout = None

@@ -4,8 +4,8 @@ import datetime
 import os
 import time
 
+from postroom.cli.arguments import journal_path, positive
 from postroom.cli.output import as_json, count, document, document_path, explain, say
-from postroom.cli.send import journal_path, positive
 from postroom.errors import Faults, PostroomError
 
 FIRST = 100
@@ -46,10 +46,9 @@ def _preview(arguments, campaign):
 
     now = datetime.datetime.fromtimestamp(_now(arguments, campaign), campaign.zone).astimezone(campaign.zone)
     composer = Composer(campaign, Table(campaign), now)
-    name = "-".join(filter(None, (campaign.name, campaign.edition)))
-    directory = arguments.output or os.path.join(campaign.project.state_folder, "preview", file_name(name))
+    directory = arguments.output or os.path.join(campaign.project.state_folder, "preview", campaign.folder_name)
     most = None if arguments.all else arguments.limit
-    return write_preview(_messages(composer, most), directory, title=name)
+    return write_preview(_messages(composer, most), directory, campaign.title)
 
 
 def _messages(composer, most):
@@ -76,8 +75,3 @@ def _now(arguments, campaign):
         return time.time() if began is None else began
     finally:
         journal.close()
-
-
-def file_name(name: str) -> str:
-    """A campaign's name and edition as a folder's name."""
-    return "".join(character if character.isalnum() or character in "-._" else "_" for character in name)

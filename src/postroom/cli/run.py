@@ -8,10 +8,10 @@ import time
 from postroom.address import shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
-from postroom.cli.output import as_json, count, document_path, duration, explain, say
-from postroom.cli.send import interactive, journal_path, signalled
+from postroom.cli.arguments import journal_path
+from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, say
 from postroom.compose.build import Composer
-from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError
+from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
 from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
@@ -60,9 +60,7 @@ class Run:
         from postroom.sandbox import Sandbox, fresh_mailbox, write_mailbox_page
 
         self.campaign = load(self.arguments.campaign, secrets=False)
-        name = "-".join(filter(None, (self.campaign.name, self.campaign.edition)))
-        folder = "".join(character if character.isalnum() or character in "-._" else "_" for character in name)
-        self.mailbox = fresh_mailbox(os.path.join(self.campaign.project.state_folder, "sandbox", folder))
+        self.mailbox = fresh_mailbox(os.path.join(self.campaign.project.state_folder, "sandbox", self.campaign.folder_name))
         with Sandbox(self.mailbox) as sandbox:
             relay = Relay(host="127.0.0.1", port=sandbox.smtp_port, security="plain", username=None, password=None)
             exit_code = self._with_journal(relay, "sandbox", os.path.join(self.mailbox, "journal.sqlite3"))

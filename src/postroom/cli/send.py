@@ -1,12 +1,10 @@
 """postroom send: preflight, gate, confirmation, sends; or goes on where it stopped."""
 
-import argparse
-import os
 import signal
-import sys
 
+from postroom.cli.arguments import positive
 from postroom.cli.output import document, explain, say
-from postroom.errors import PostroomError
+from postroom.errors import PostroomError, signalled
 
 
 def options(parser):
@@ -37,24 +35,3 @@ def run(arguments) -> int:
     if arguments.json:
         document(run.result(exit_code))
     return exit_code
-
-
-def signalled(number: int) -> int:
-    """The exit code for a signal, as shells count: 130 for SIGINT, 143 for SIGTERM."""
-    return 128 + number
-
-
-def journal_path(arguments, project) -> str:
-    """Where this campaign's journal is: as asked, or at the project's root."""
-    asked = getattr(arguments, "journal", None) or os.environ.get("POSTROOM_JOURNAL")
-    return os.path.abspath(asked) if asked else os.path.join(project.state_folder, "journal.sqlite3")
-
-
-def positive(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("give a whole number, 1 or more")
-    return int(text)
-
-
-def interactive() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -2,6 +2,7 @@
 
 import os
 
+from postroom.cli.arguments import journal_path
 from postroom.cli.output import as_json, document, explain, say
 from postroom.errors import PostroomError
 
@@ -13,7 +14,6 @@ def options(parser):
 
 def run(arguments) -> int:
     from postroom.journal.sqlite import Journal
-    from postroom.cli.send import journal_path
     from postroom.read.project import Project
 
     try:

@@ -221,6 +221,16 @@ class Campaign(_Strict):
         return self._marked.place(path)
 
     @property
+    def title(self) -> str:
+        """Name and edition, as one word."""
+        return "-".join(filter(None, (self.name, self.edition)))
+
+    @property
+    def folder_name(self) -> str:
+        """The title as a folder may be called."""
+        return "".join(character if character.isalnum() or character in "-._" else "_" for character in self.title)
+
+    @property
     def zone(self):
         """The zone of Date and `now`; None: the machine's own."""
         return zoneinfo.ZoneInfo(self.timezone) if self.timezone else None

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture
-def chance(request):
+def chance():
     """Another seed each time, told where a test fails."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -106,7 +106,7 @@ def test_after_ctrl_c_at_random_instants_everybody_gets_one_mail(campaign, chanc
     """The message in flight is finished first, so nobody is uncertain."""
     with Relay() as relay:
         campaign.relay(relay.port)
-        for stop in range(STOPS):
+        for _ in range(STOPS):
             process = started("send", "campaign.yaml", "--yes")
             wait_for(relay, len(relay.taken) + chance.randrange(1, 20), process)
             time.sleep(chance.random() * 0.005)

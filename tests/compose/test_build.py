@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from conftest import CAMPAIGN
-from full_campaign import FULL, FULL_ROWS, PNG, envelope_of, link_of, must_read, write_full
+from full_campaign import FULL, FULL_ROWS, PNG, envelope_of, must_read, write_full
 from parsers import with_python
 from postroom.errors import Faults, PostroomError
 from postroom.smtp.protocol import check_octets

@@ -39,7 +39,6 @@ class Run:
     def __init__(self, arguments):
         self.arguments = arguments
         self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = None
-        self.mailbox = None
         self.started = time.monotonic()
 
     @property
@@ -60,12 +59,12 @@ class Run:
         from postroom.sandbox import Sandbox, fresh_mailbox, write_mailbox_page
 
         self.campaign = load(self.arguments.campaign, secrets=False)
-        self.mailbox = fresh_mailbox(os.path.join(self.campaign.project.state_folder, "sandbox", self.campaign.folder_name))
-        with Sandbox(self.mailbox) as sandbox:
+        mailbox = fresh_mailbox(os.path.join(self.campaign.project.state_folder, "sandbox", self.campaign.folder_name))
+        with Sandbox(mailbox) as sandbox:
             relay = Relay(host="127.0.0.1", port=sandbox.smtp_port, security="plain", username=None, password=None)
-            exit_code = self._with_journal(relay, "sandbox", os.path.join(self.mailbox, "journal.sqlite3"))
-        page = write_mailbox_page(self.mailbox)
-        say(f"Nobody got mail: it is all in {document_path(self.mailbox)}\nLook at it: {document_path(page)}")
+            exit_code = self._with_journal(relay, "sandbox", os.path.join(mailbox, "journal.sqlite3"))
+        page = write_mailbox_page(mailbox)
+        say(f"Nobody got mail: it is all in {document_path(mailbox)}\nLook at it: {document_path(page)}")
         return exit_code
 
     def result(self, exit_code: int) -> dict:

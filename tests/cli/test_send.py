@@ -19,6 +19,7 @@ from relay import Hangup, Relay, free_port
 from running import deliveries, postroom
 
 ANN, ZOE = "ann@example.com", "zoe@example.com"
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="wants setsid --ctty and /dev/full")
 
 
 def send(*words, **more):
@@ -537,3 +538,31 @@ def test_a_mailbox_of_a_person_is_told_from_one_of_another_campaign(folder, rela
     assert postroom("send", "other.yaml", "--yes").exit == 0
     assert relay.recipients() == [ANN, ZOE, ANN, ZOE]
     assert [row["campaign"] for row in postroom("status", "--json").json["campaigns"]] == ["digest", "other"]
+
+
+@on_linux
+def test_a_terminal_that_is_closed_ends_the_run_like_a_signal(folder, relay):
+    """SIGHUP: the message in flight is finished, the words have nowhere to go, the journal is right."""
+    folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(200)))
+    folder.relay(relay.port)
+    main, side = pty.openpty()
+    process = subprocess.Popen(["setsid", "--ctty", sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes"], stdin=side, stdout=side, stderr=side)
+    os.close(side)
+    relay.after = lambda taken: (taken == 20 and os.close(main)) or time.sleep(0.01)
+
+    assert process.wait(60) == 129
+    states = deliveries(folder)
+    assert sorted(address for address, state in states.items() if state == "sent") == sorted(relay.recipients())
+    assert set(states.values()) == {"sent", "pending"}
+    relay.after = None
+    assert send("--json").json["sent"] == 200 and len(set(relay.recipients())) == len(relay.taken) == 200
+
+
+@on_linux
+def test_a_log_on_a_full_disk_does_not_stop_the_mail(folder, relay):
+    folder.relay(relay.port)
+
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes"], stdin=subprocess.DEVNULL, stderr=full, timeout=60)
+
+    assert (process.returncode, relay.recipients()) == (0, [ANN, ZOE])

@@ -1,14 +1,17 @@
 """What people and scripts read: words on stderr, one JSON document on stdout. The only place that prints results."""
 
 import sys
+from contextlib import suppress
 
 from postroom.errors import Place, PostroomError, faults_of
 
 MOST_SHOWN = 10
 
 
-def say(text: str = "") -> None:
-    print(text, file=sys.stderr, flush=True)
+def say(text: str = "", end: str = "\n") -> None:
+    """Words on stderr. A terminal that was closed meanwhile must not change what happens to the mail."""
+    with suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def explain(error: PostroomError, nothing_sent: bool = False, more: str = "") -> None:

@@ -159,12 +159,12 @@ class Run:
             nonlocal seen
             seen += rows
             if shows and seen >= 2000:
-                print(f"\rchecked {seen:,} rows", end="", file=sys.stderr, flush=True)
+                say(f"\rchecked {seen:,} rows", end="")
 
         self.checked = Preflight(composer, states, time.time(), self.arguments.limit, self.arguments.uncertain == "resend",
                                  self.arguments.accept_changes).run(tell)
         if shows and seen >= 2000:
-            print("\r\033[K", end="", file=sys.stderr)
+            say("\r\033[K", end="")
         for note in (*composer.table.notes, *composer.warnings()):
             say(f"Note: {note} {note.do or ''}")
         self.checked.passed()
@@ -220,7 +220,7 @@ class Run:
     def _ask(self):
         if self._needs_no_answer():
             return
-        print(f"Send {count(self.checked.going, 'message')} now? [y/N] ", end="", file=sys.stderr, flush=True)
+        say(f"Send {count(self.checked.going, 'message')} now? [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise CampaignError("not confirmed", None, "answer y to send")
 

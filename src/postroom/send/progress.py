@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 
 from postroom.message import Message
 from postroom.outcome import DEFERRED, PENDING, REJECTED, SENT, UNCERTAIN, Fate
@@ -45,9 +46,14 @@ class Progress:
                     self._bar.set_postfix_str(f"{failed} failed", refresh=False)
                 self._bar.update()
         if self._bar is None and not self._quiet and time.monotonic() - self._shown > LINE_SECONDS:
-            self._shown = time.monotonic()
-            pace = self.done / (self._shown - self._started)
-            left = f", about {(self.total - self.done) / pace:,.0f} s left" if pace else ""
+            self._line()
+
+    def _line(self):
+        self._shown = time.monotonic()
+        pace = self.done / (self._shown - self._started)
+        left = f", about {(self.total - self.done) / pace:,.0f} s left" if pace else ""
+        # Whether somebody can still read it must not change what happens to the mail.
+        with suppress(OSError):
             print(f"{self.this_run[SENT]:,} sent, {self.done - self.this_run[SENT]:,} failed of {self.total:,}, "
                   f"{pace:,.1f}/second{left}", file=sys.stderr, flush=True)
 

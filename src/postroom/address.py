@@ -80,6 +80,15 @@ def folded(text: str) -> str:
     return text.lower()
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: half a surrogate pair, as an escape or a file's odd name brings it, cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def code_point(character: str) -> str:
     return f"U+{ord(character):04X}"
 

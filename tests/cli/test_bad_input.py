@@ -45,6 +45,16 @@ FAULTS = {
     "several addresses in one string": ({"campaign.yaml": CAMPAIGN + "cc: a@example.com, b@example.com\n"}, ["write a list", "campaign.yaml, line 14"]),
     "newsletter without a way out": ({"campaign.yaml": CAMPAIGN + "kind: newsletter\n"}, ["how to unsubscribe", "campaign.yaml, line 14"]),
     "own address not in to": ({"campaign.yaml": CAMPAIGN.replace("<{{ email }}>", "<list@example.com>")}, ["is not among `to`", "row 2"]),
+    "key in capitals": ({"campaign.yaml": CAMPAIGN.replace("html:", "HTML:")}, ['"HTML" is not known', "campaign.yaml, line 6", '"html"?']),
+    "a line of .env that is none": ({".env": "A=b\nthis is nothing\n"}, ["this line is not NAME=value", ".env, line 2"]),
+    "half a character": ({"digest.html": '{{ "\\ud800" }}'}, ["half a character", "digest.html", "row 2"]),
+    "half a character in YAML": ({"campaign.yaml": CAMPAIGN.replace("your November", "\\ud800")}, ["invalid Unicode character escape code", "campaign.yaml, line 5"]),
+    "an expression without end": ({"digest.html": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}"}, ["nested too deeply", "digest.html"]),
+    "a header without end": ({"campaign.yaml": CAMPAIGN.replace("your November", "x" * 10_000)}, ["a header holds 10,000 at most", "campaign.yaml, line 5", "row 2"]),
+    "an address to unsubscribe that fits into no line": ({"campaign.yaml": CAMPAIGN + f"unsubscribe: {{url: 'https://example.com/{'a' * 950}'}}\n"},
+                                                         ["900 at most", "campaign.yaml, line 14", "row 2"]),
+    "a file name without end": ({"campaign.yaml": CAMPAIGN + f"attachments:\n  - {{file: campaign.yaml, name: {'a' * 300}.txt}}\n"},
+                                ["255 at most", "campaign.yaml, line 15"]),
     "not YAML": ({"campaign.yaml": "name: [digest\n"}, ["not YAML", "campaign.yaml, line"]),
     "CA file that is not there": ({"campaign.yaml": CAMPAIGN + "  ca_file: gone.pem\n"}, ['"gone.pem": there is no such file', "campaign.yaml, line 14"]),
 }
@@ -81,7 +91,7 @@ def test_the_same_fault_in_json_has_what_where_and_do(folder, fault):
     assert document["sent"] in (None, 0)
     assert document["this_run"] == {"sent": 0, "rejected": 0, "deferred": 0, "uncertain": 0}
     assert document["error"]["what"] and document["error"]["do"]
-    assert document["error"]["where"]["file"] in ("campaign.yaml", "recipients.csv", "digest.html")
+    assert document["error"]["where"]["file"] in ("campaign.yaml", "recipients.csv", "digest.html", ".env")
 
 
 def test_check_shows_every_fault_at_once(folder):

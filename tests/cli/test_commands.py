@@ -216,6 +216,17 @@ def test_the_version_is_told(folder):
     assert postroom("--version").out == f"postroom {__version__}\n"
 
 
+def test_a_terminal_that_does_not_speak_utf_8_gets_its_words_too(folder):
+    folder.campaign(CAMPAIGN.replace("2026-11", "Frühling 春"))
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+
+    document = postroom("send", "campaign.yaml", "--dry-run", "--json", environment=ascii_only)
+    words = postroom("status", "campaign.yaml", environment=ascii_only)
+
+    assert (document.exit, document.json["edition"]) == (0, "Frühling 春")
+    assert words.exit == 0 and "digest Fr\\xfchling" in words.out
+
+
 def test_a_reader_that_goes_away_is_no_error(folder, relay):
     folder.relay(relay.port)
     postroom("send", "campaign.yaml", "--yes")

@@ -9,7 +9,7 @@ import signal
 import sys
 
 from postroom import __version__
-from postroom.errors import signalled
+from postroom.errors import CHANGE_FIRST, signalled
 
 COMMANDS = {
     "new": "Write a campaign that works at once, to start from.",
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _ended)
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as interrupt:
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
         sys.stdout = None
         return 0
+    except Exception as error:
+        return _own_fault(error)
 
 
 def _run(words):
@@ -50,6 +53,17 @@ def _run(words):
             command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
     chosen = parser.parse_args(words)
     return module.run(chosen)
+
+
+def _own_fault(error):
+    """The last resort: what nobody foresaw, in one line that can be reported."""
+    trace = error.__traceback__
+    while trace.tb_next:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno}"
+    print(f"postroom has met a fault of its own: {type(error).__name__}: {error} ({place}).\n"
+          "  Please report it. `postroom status` shows what was sent.", file=sys.stderr)
+    return CHANGE_FIRST
 
 
 def _ended(number, frame):

@@ -45,7 +45,9 @@ def document(values: dict) -> None:
     """The one JSON document of a command."""
     import json
 
-    print(json.dumps({"version": 1, **values}, ensure_ascii=False, indent=1), flush=True)
+    # UTF-8 whatever the terminal speaks; half a character, from a file's odd name, becomes an escape as JSON has it.
+    sys.stdout.buffer.write(json.dumps({"version": 1, **values}, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.flush()
 
 
 def as_json(error: PostroomError) -> dict:

@@ -21,6 +21,8 @@ from postroom.message import Envelope, Message
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
 CONTENT_KEYS = ("kind", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
+# Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
+MOST_HEADER, MOST_URL = 10_000, 900
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
 
@@ -239,6 +241,9 @@ class Composer:
         url = None
         if settings.url:
             url = self._header(("unsubscribe", "url"), context, line)
+            if len(url) > MOST_URL:
+                raise TemplateError(f"the address to unsubscribe has {len(url):,} characters; {MOST_URL} at most fit into a line of mail",
+                                    self._place_of(("unsubscribe", "url"), line), "make it shorter")
             if not url.isascii() or any(character in url for character in " <>,\""):
                 raise TemplateError(f'the address to unsubscribe "{shown(url)}" holds characters that no URL may hold',
                                     self._place_of(("unsubscribe", "url"), line), "pass the cell through | urlencode")
@@ -281,6 +286,9 @@ class Composer:
             words = f"a {what} ({code_point(found[0])}) would reach {'.'.join(map(str, name))}"
             place = Place(self.table.file, line, ", ".join(guilty)) if guilty else self._place_of(name, line)
             raise RecipientError(words, place, "remove it from the cell" if guilty else "remove it from the campaign")
+        if len(value) > MOST_HEADER:
+            raise RecipientError(f"{'.'.join(map(str, name))} has {len(value):,} characters; a header holds {MOST_HEADER:,} at most",
+                                 self._place_of(name, line), "make it shorter")
         return value
 
     def _attachment(self, number, context, line):

@@ -15,6 +15,7 @@ from postroom.errors import CampaignError
 from postroom.read.campaign import MOST_FILE_OCTETS
 
 MOST_KEPT_OCTETS = 64 << 20
+MOST_NAME = 255  # what file systems take
 
 File = namedtuple("File", "path name media_type content_id sha256 size")
 File.__doc__ = """One file as it goes into a message: real path, name for the reader, media type, Content-ID (None for an
@@ -80,6 +81,8 @@ def file_name(name: str, place) -> str:
     name = name.strip().replace("\\", "/").rpartition("/")[2]
     if found := CONTROL.search(name):
         raise CampaignError(f'the file name "{shown(name)}" holds a control character ({code_point(found[0])})', place, "correct the name")
+    if len(name) > MOST_NAME:
+        raise CampaignError(f"the attachment's name has {len(name):,} characters; {MOST_NAME} at most", place, "make it shorter")
     if not name:
         raise CampaignError("the attachment's name is empty", place, "give it a name")
     return name

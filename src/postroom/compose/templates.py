@@ -11,6 +11,7 @@ import os
 import jinja2
 from jinja2.sandbox import SecurityError
 
+from postroom.address import is_text
 from postroom.compose.bounded import MOST_OUTPUT, BoundedEnvironment
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.read.project import display
@@ -81,6 +82,8 @@ class Templates:
             return environment.get_template(os.path.basename(real))
         except jinja2.TemplateError as error:
             raise self._explained(error, Place(display(real)), None) from None
+        except RecursionError:
+            raise TemplateError("an expression is nested too deeply", Place(display(real)), "make it simpler") from None
 
     def text(self, source: str, place):
         """Compile a small template of the campaign file, or return it as it is where nothing in it varies."""
@@ -93,6 +96,8 @@ class Templates:
             code = self.small.compile(source, filename=filename)
         except jinja2.TemplateError as error:
             raise self._explained(error, place, None) from None
+        except RecursionError:
+            raise TemplateError("an expression is nested too deeply", place, "make it simpler") from None
         return jinja2.Template.from_code(self.small, code, self.small.make_globals(None))
 
     def render(self, template, context: dict, row: int) -> str:
@@ -100,7 +105,10 @@ class Templates:
         if isinstance(template, str):
             return template
         try:
-            return _bounded(template, context)
+            text = _bounded(template, context)
+            if not is_text(text):
+                raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself")
+            return text
         except PostroomError as error:
             error.where = error.where or self._place(error, template)
             error.where.row = row

@@ -321,7 +321,7 @@ def _fault(error, marked):
     kind = error["type"]
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        near = difflib.get_close_matches(str(path[-1]).lower(), known, 1)
         advice = f'did you mean "{near[0]}"?' if near else f"known keys here: {', '.join(known)}"
         return CampaignError(f'the key "{shown(str(path[-1]))}" is not known', place, advice)
     if kind == "missing":

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 
-from postroom.address import shown
+from postroom.address import is_text, shown
 from postroom.errors import CampaignError, Place
 from postroom.read import marked_yaml
 
@@ -60,19 +60,27 @@ class Project:
         if settings.value:
             first = next(iter(settings.value)) if isinstance(settings.value, dict) else settings.value
             raise CampaignError(f'"{first}" is not known here', settings.place((first,)),
-                                f"{ROOT_FILE} marks the project's root; keep settings in the campaign files")
+                                f"keep settings in the campaign files; {ROOT_FILE} only marks the project's root")
 
     def _dotenv(self):
         path = os.path.join(self.root, ".env")
         if not os.path.isfile(path):
             return {}
-        from dotenv import dotenv_values
+        from dotenv.parser import parse_stream
 
         try:
-            # Values are taken as written: a password may hold a dollar sign.
-            return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+            with open(path, encoding="utf-8-sig") as file:
+                bindings = list(parse_stream(file))
         except UnicodeDecodeError:
             raise CampaignError("the file is not UTF-8", Place(display(path)), "save it as UTF-8") from None
+        except OSError as error:
+            raise CampaignError(_reason(error), Place(display(path)), "make it readable") from None
+        for binding in bindings:
+            if binding.error:
+                raise CampaignError("this line is not NAME=value", Place(display(path), binding.original.line),
+                                    "put a value with blanks or quotes into quotes, and close them")
+        # Values are taken as written: a password may hold a dollar sign.
+        return {binding.key: binding.value for binding in bindings if binding.value is not None}
 
     def interpolated(self, text: str) -> str:
         """`text` with ${X} replaced once; what a variable brings is not looked at again. Raises Unset."""
@@ -85,6 +93,8 @@ class Project:
         if name is None:
             raise Unset(f'"{shown(found[0])}" is not a variable; write ${{NAME}}, or $$ for a dollar sign')
         value = self.environment.get(name)
+        if value is not None and not is_text(value):
+            raise Unset(f"the environment variable {name} is not UTF-8")
         # As in Compose: with a colon an empty variable counts as missing.
         if value or (value is not None and operator is None):
             return value

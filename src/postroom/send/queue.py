@@ -10,6 +10,7 @@ from postroom.compose.build import Composer
 from postroom.errors import Place, PostroomError, RecipientError, RelayRefused
 from postroom.message import Message
 from postroom.outcome import CAMPAIGN, PENDING, Fate
+from postroom.smtp.protocol import check_octets
 
 
 def departures(composer: Composer, plan: Plan, clock=time.time) -> Iterator[Message]:
@@ -29,7 +30,10 @@ def departures(composer: Composer, plan: Plan, clock=time.time) -> Iterator[Mess
             rendered = composer.render(row, line, key)
             if rendered.digest != digest:
                 raise _changed(composer, line)
-            yield composer.message(rendered, int(clock()) if date is None else date)
+            message = composer.message(rendered, int(clock()) if date is None else date)
+            # Also guarded where it is written to the wire; here nothing is noted as leaving yet.
+            check_octets(message.octets)
+            yield message
             wanted = next(going, None)
     if wanted is not None:
         raise _changed(composer, wanted[0])

@@ -352,7 +352,9 @@ class Session:
 def _connected(relay, wake):
     try:
         addresses = socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
+    except UnicodeError:
+        raise RelayRefused(f'"{relay.host}" is no name of a host', relay.name, "correct `host`") from None
+    except OSError as error:
         raise RelayUnavailable(f'the name "{relay.host}" was not found ({_words(error)})', relay.name, "check `host` and the network") from None
     for family, kind, protocol, _, address in addresses:
         line = socket.socket(family, kind, protocol)

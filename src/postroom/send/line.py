@@ -43,7 +43,8 @@ class Line:
             return
         self._session.quit()
         if self._fruitless >= MOST_FRUITLESS:
-            raise RelayUnavailable("the relay closes every session before it takes a message", None, "run it again later to go on")
+            raise RelayUnavailable(f"the relay closes every session before it takes a message; the last one: {self._session.closed}", None,
+                                   "run it again later to go on")
         give_up, wait = time.monotonic() + RECONNECT_SECONDS, FIRST_WAIT
         while True:
             try:

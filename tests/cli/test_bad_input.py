@@ -105,6 +105,17 @@ def test_check_shows_every_fault_at_once(folder):
     assert said.json["recipients"] == 1
 
 
+def test_a_faulty_template_does_not_hide_the_faults_of_the_table(folder):
+    folder.write("digest.html", "{% if %}")
+    folder.write("digest.txt", "{{ }")
+    folder.write("recipients.csv", "email,first_name\nann@@example.com,Ann\nzoe@example.com\n,Bob\n")
+
+    errors = postroom("check", "campaign.yaml", "--json").json["errors"]
+
+    assert [(error["where"]["file"], error["where"]["line"]) for error in errors] == [("digest.html", 1), ("digest.txt", 1), ("recipients.csv", 2), ("recipients.csv", 3),
+                                                                                     ("recipients.csv", 4)]
+
+
 def test_several_faults_of_the_campaign_file_come_together(folder):
     folder.campaign(CAMPAIGN.replace("subject:", "subjct:").replace("html:", "htm:") + "kind: nesletter\n")
 

@@ -108,7 +108,7 @@ class Preflight:
         return cells[0] if len(cells) == 1 else [json.dumps(parts, ensure_ascii=False) for parts in zip(*cells, strict=True)]
 
     def _row(self, line, row, key, delivery):
-        own = self.composer.own(row, line)
+        own = self.table.own(row, line)
         if not key:
             raise RecipientError("the key is empty", Place(self.table.file, line, ", ".join(self.composer.campaign.recipients.key)),
                                  "fill it in, or name other columns in `key`")

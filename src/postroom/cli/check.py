@@ -3,7 +3,7 @@
 import datetime
 
 from postroom.cli.output import as_json, count, document, explain, say
-from postroom.errors import PostroomError, faults_of
+from postroom.errors import Faults, PostroomError, faults_of
 
 
 def options(parser):
@@ -14,7 +14,7 @@ def options(parser):
 def run(arguments) -> int:
     errors, warnings, exit_code, checked, campaign = [], [], 0, None, None
     try:
-        from postroom.check.preflight import Preflight
+        from postroom.check.preflight import MOST_FAULTS, Preflight
         from postroom.compose.build import Composer
         from postroom.read.campaign import load
         from postroom.read.recipients import Table
@@ -22,7 +22,11 @@ def run(arguments) -> int:
         campaign = load(arguments.campaign, secrets=arguments.relay)
         table = Table(campaign)
         now = datetime.datetime.now(campaign.zone).astimezone(campaign.zone)
-        composer = Composer(campaign, table, now)
+        try:
+            composer = Composer(campaign, table, now)
+        except PostroomError as error:
+            # Without templates no row can be rendered; the table can be looked at all the same.
+            raise Faults(faults_of(error) + table.faults(MOST_FAULTS)) from None
         checked = Preflight(composer, lambda keys: {}, now.timestamp()).run()
         warnings += table.notes + composer.warnings()
         checked.passed()

@@ -119,7 +119,7 @@ class Composer:
         """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
         context = self._context(row)
         links = self._add_unsubscribe(context, key, line)
-        own = self.own(row, line)
+        own = self.table.own(row, line)
         fields = {name: self._mailboxes(name, context, line) for name in ADDRESS_FIELDS}
         fields["to"] = fields["to"] if self.campaign.to else (own,)
         if own.address.lower() not in {mailbox.address.lower() for mailbox in fields["to"]}:
@@ -250,21 +250,6 @@ class Composer:
         links = unsubscribe.uris(url, settings.mailto, signed)
         context["unsubscribe_url"] = url or links[0].strip("<>,")
         return tuple(links)
-
-    def own(self, row: dict, line: int) -> Mailbox:
-        """The mailbox in the row's address column. Raises RecipientError with line and column."""
-        column = self.campaign.recipients.email
-        place = Place(self.table.file, line, column)
-        try:
-            mailbox = parse_mailbox(row[column])
-        except AddressError as error:
-            raise RecipientError(str(error), place, "correct it") from None
-        if mailbox is None:
-            raise RecipientError("the address is empty", place, "fill it in, or remove the row")
-        if mailbox.name or "<" in row[column]:
-            raise RecipientError(f'"{shown(row[column])}" is a name and an address; a bare address is wanted here', place,
-                                 "put the name into a column of its own, and write `to: \"{{ name }} <{{ email }}>\"`")
-        return mailbox
 
     def _mailboxes(self, field, context, line):
         found = (self._mailbox((field, number), context, line) for number in range(len(getattr(self.campaign, field) or ())))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pandas
 
-from postroom.address import shown
+from postroom.address import AddressError, Mailbox, parse_mailbox, shown
 from postroom.errors import CampaignError, Place, RecipientError
 from postroom.read.project import display
 
@@ -25,12 +25,13 @@ SIGNATURES = {b"PK\x03\x04": "a spreadsheet or zip file", b"\xd0\xcf\x11\xe0": "
 class Table:
     """An open table: its columns are known, its rows come with chunks().
 
-    columns: the header's names, trimmed. notes: what a person should know, such as trimmed names.
+    columns: the header's names, trimmed. email: the one that holds the address. notes: what a person should know, such as trimmed names.
     blank: rows without any text, left out; complete once chunks() has ended.
     """
 
     def __init__(self, campaign):
         settings = campaign.recipients
+        self.email = settings.email
         self.place = campaign.place("recipients", "file")
         self.real = campaign.project.resolve(settings.file, self.place)
         self.file = display(self.real)
@@ -68,6 +69,36 @@ class Table:
                 lines, rows = [], []
         if rows:
             yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
+
+    def own(self, row: dict, line: int) -> Mailbox:
+        """The mailbox in the row's address column. Raises RecipientError with line and column."""
+        cell, place = row[self.email], Place(self.file, line, self.email)
+        try:
+            mailbox = parse_mailbox(cell)
+        except AddressError as error:
+            raise RecipientError(str(error), place, "correct it") from None
+        if mailbox is None:
+            raise RecipientError("the address is empty", place, "fill it in, or remove the row")
+        if mailbox.name or "<" in cell:
+            raise RecipientError(f'"{shown(cell)}" is a name and an address; a bare address is wanted here', place,
+                                 "put the name into a column of its own, and write `to: \"{{ name }} <{{ email }}>\"`")
+        return mailbox
+
+    def faults(self, most: int) -> list[RecipientError]:
+        """What is wrong with the table by itself, whatever the templates make of it; the first so many."""
+        found = []
+        try:
+            for chunk in self.chunks(found.append):
+                for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True):
+                    try:
+                        self.own(row, line)
+                    except RecipientError as error:
+                        found.append(error)
+                if len(found) >= most:
+                    break
+        except RecipientError as error:
+            found.append(error)
+        return sorted(found[:most], key=lambda fault: fault.where.line)
 
     def _rows(self):
         """(line, cells) of each row behind the header."""

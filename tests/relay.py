@@ -25,13 +25,14 @@ class Relay:
     answers: command line, or its verb, to a reply without CRLF, or a function of the line that returns one; "greeting" and
     "end of data" likewise (the latter's function gets the octets). None says nothing at all. A function may raise Hangup.
     taken: what it accepted. connections: how many were opened. commands: every line it got, of all connections.
+    idle_seconds: closes a line on which nothing was said for so long.
     after: called with the number of messages taken so far, before the reply leaves; may raise Hangup.
     """
 
     def __init__(self, answers=None, capabilities=("8BITMIME", "SIZE 50000000"), tls=None, after=None):
         self.answers, self.capabilities, self.tls, self.after = answers or {}, capabilities, tls, after
         self.taken, self.commands, self.connections = [], [], 0
-        self.guard = threading.Lock()
+        self.guard, self.idle_seconds = threading.Lock(), None
 
     def __enter__(self):
         relay = self
@@ -46,7 +47,10 @@ class Relay:
                     if relay.tls:
                         self.request = relay.tls.wrap_socket(self.request, server_side=True)
                         self.setup()
+                    self.request.settimeout(relay.idle_seconds)
                     relay.speak(self.rfile, self.wfile)
+                except TimeoutError:
+                    self.wfile.write(b"421 4.4.2 you said nothing for too long\r\n")
                 except (Hangup, OSError):
                     pass
 

@@ -22,7 +22,8 @@ class Message:
 
     key: the recipient's key in the journal. row: physical line in the table. octets: headers and body, CRLF line ends
     only, no bare CR or LF, no NUL, no line over 998 octets, ends with CRLF; not dot-stuffed.
-    message_id: without angle brackets. date: seconds since the epoch (UTC) as written into Date.
+    message_id: without angle brackets. date, utc_offset: Date as written, in seconds since the epoch (UTC) and its zone's
+    seconds east of UTC.
     digest: hex SHA-256 over everything that was rendered for this recipient, without Date.
     """
 
@@ -33,3 +34,4 @@ class Message:
     message_id: str
     date: int
     digest: str
+    utc_offset: int = 0

@@ -307,6 +307,51 @@ def test_a_relay_that_closes_between_mails_costs_a_connection_and_nothing_else(f
     assert relay.recipients() == [ANN, ZOE]
 
 
+@pytest.mark.parametrize("poison", ["421 4.7.0 not this one", None])
+@pytest.mark.parametrize(("poisoned", "at_first"), [([1], 7), ([1, 2], 1)])
+def test_a_recipient_at_whom_the_relay_closes_holds_up_nobody_else(folder, relay, poison, poisoned, at_first):
+    def closing(line):
+        if poison is None:
+            raise Hangup
+        return poison
+
+    folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(8)))
+    for number in poisoned:
+        relay.answers[f"RCPT TO:<p{number}@example.com>"] = closing
+    folder.relay(relay.port)
+
+    first = send("--json")
+    second = send("--json")
+    relay.answers.clear()
+    last = send("--json")
+
+    assert (first.exit, first.json["sent"]) == (3, at_first)
+    assert (second.exit, balanced(second.json)["sent"], second.json["pending"]) == (3, 8 - len(poisoned), len(poisoned))
+    assert (last.exit, last.json["sent"]) == (0, 8)
+    assert sorted(relay.recipients()) == [f"p{number}@example.com" for number in range(8)]
+
+
+def test_a_relay_that_closes_idle_lines_is_called_again_when_the_rate_allows(folder, relay):
+    folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(5)))
+    folder.relay(relay.port, "  rate: 1/second\n")
+    relay.idle_seconds = 0.2
+
+    said = send("--json")
+
+    assert (said.exit, said.json["sent"], relay.connections) == (0, 5, 5)
+
+
+def test_a_repeat_keeps_its_date_where_the_zone_of_the_machine_changed(folder, relay):
+    lost = relay.answers["end of data"] = LostReply()
+    folder.relay(relay.port)
+    send(environment={"TZ": "Europe/Berlin"})
+
+    resent = send("--uncertain", "resend", environment={"TZ": "Asia/Shanghai"})
+
+    assert resent.exit == 0 and lost.octets[2] == lost.octets[0]
+    assert b" +0100\r\n" in lost.octets[0].partition(b"\r\n")[0] + b"\r\n"
+
+
 def test_after_messages_per_session_a_new_connection_is_made(folder, relay):
     folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(5)))
     folder.relay(relay.port, "  messages_per_session: 2\n")

@@ -6,7 +6,7 @@ import pytest
 
 from postroom.check.preflight import Preflight
 from postroom.compose.build import Composer
-from postroom.errors import RecipientError, RelayRefused
+from postroom.errors import RecipientError, RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
 from postroom.outcome import CAMPAIGN as EVERYBODY
 from postroom.outcome import PENDING, REJECTED, SENT, SESSION, Fate
@@ -32,6 +32,20 @@ def test_messages_leave_in_order_and_what_came_back_goes_first():
 
     assert names(queue.take(10)) == ["b", "c", "d", "e"]
     assert not queue and queue.closed_by is None
+
+
+def test_one_that_comes_back_twice_is_left_for_the_next_run_and_holds_up_nobody():
+    """The relay may close at this one alone."""
+    queue = Queue(iter([message(name) for name in "abc"]))
+    for _ in range(2):
+        a, = queue.take(1)
+        queue.settle([Fate(a, PENDING, scope=SESSION)])
+
+    others = queue.take(5)
+    queue.settle([Fate(one, SENT) for one in others])
+
+    assert (names([a]), names(others)) == (["a"], ["b", "c"])
+    assert not queue and isinstance(queue.closed_by, RelayUnavailable)
 
 
 def test_it_never_hands_out_more_than_asked_and_builds_only_one_ahead():
@@ -111,9 +125,19 @@ def test_what_leaves_is_what_was_checked(planned, table):
 
 def test_a_repeat_keeps_the_date_of_the_mail_that_it_repeats(planned):
     _, composer, plan = planned
-    (line, _, digest, _), *_ = plan.going()
-    plan.goes(line, digest, 1_794_000_000)
+    (line, _, digest, _, _), *_ = plan.going(late=False)
+    plan.goes(line, digest, 1_794_000_000, 8 * 3600)
 
-    assert next(departures(composer, plan, lambda: 1_795_000_000)).date == 1_794_000_000
+    repeat = next(departures(composer, plan, lambda: 1_795_000_000))
+
+    assert repeat.date == 1_794_000_000 and repeat.octets.startswith(b"Date: Sat, 07 Nov 2026 05:20:00 +0800\r\n")
+
+
+def test_late_ones_leave_behind_everybody_else(planned):
+    _, composer, plan = planned
+    (line, _, digest, _, _), *_ = plan.going(late=False)
+    plan.goes(line, digest, late=True)
+
+    assert [one.key for one in departures(composer, plan)] == ["b@example.com", "c@example.com", "a@example.com"]
 
 

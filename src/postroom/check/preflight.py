@@ -22,27 +22,30 @@ class Plan:
         # An empty name is SQLite's temporary file: it never spills into memory, and nothing of it outlives us.
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000; BEGIN;"
-                                 "CREATE TABLE listed(line INTEGER PRIMARY KEY, key TEXT UNIQUE, files TEXT, digest TEXT, date INTEGER)")
+                                 "CREATE TABLE listed(line INTEGER PRIMARY KEY, key TEXT UNIQUE, files TEXT, digest TEXT, date INTEGER, utc_offset INTEGER, late INTEGER)")
 
     def add(self, line: int, key: str, files: str) -> int | None:
         """List a recipient. Returns None, or the line that has the same key already."""
-        added = self._rows.execute("INSERT OR IGNORE INTO listed VALUES(?, ?, ?, NULL, NULL)", (line, key, files)).rowcount
+        added = self._rows.execute("INSERT OR IGNORE INTO listed(line, key, files) VALUES(?, ?, ?)", (line, key, files)).rowcount
         return None if added else self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()[0]
 
     def files(self, line: int) -> str:
         return self._rows.execute("SELECT files FROM listed WHERE line = ?", (line,)).fetchone()[0]
 
-    def goes(self, line: int, digest: str, date: int | None) -> None:
-        """The recipient of this line is mailed in this run. date: that of the mail that this one repeats, or None."""
-        self._rows.execute("UPDATE listed SET digest = ?, date = ? WHERE line = ?", (digest, date, line))
+    def goes(self, line: int, digest: str, date: int | None = None, utc_offset: int | None = None, late: bool = False) -> None:
+        """The recipient of this line is mailed in this run.
+
+        date, utc_offset: those of the mail that this one repeats, or None. late: after everybody else.
+        """
+        self._rows.execute("UPDATE listed SET digest = ?, date = ?, utc_offset = ?, late = ? WHERE line = ?", (digest, date, utc_offset, late, line))
 
     def listed(self) -> Iterator[tuple[str, str]]:
         """(key, digest or "") of every recipient."""
         return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed")
 
-    def going(self) -> Iterator[tuple[int, str, str, int | None]]:
-        """(line, key, digest, date) of those who are mailed in this run, in the order of the table."""
-        return self._rows.execute("SELECT line, key, digest, date FROM listed WHERE digest IS NOT NULL ORDER BY line")
+    def going(self, late: bool) -> Iterator[tuple[int, str, str, int | None, int | None]]:
+        """(line, key, digest, date, utc_offset) of those who are mailed first or late in this run, in the order of the table."""
+        return self._rows.execute("SELECT line, key, digest, date, utc_offset FROM listed WHERE digest IS NOT NULL AND late = ? ORDER BY line", (late,))
 
     def close(self):
         self._rows.close()
@@ -51,7 +54,7 @@ class Plan:
 class Preflight:
     """Looks at every row once. After run(): the counts, the plan, and the faults.
 
-    states: keys to what the journal knows of them (state, reason, row_digest, date, due_at); empty where there is none.
+    states: keys to what the journal knows of them (state, reason, row_digest, date, utc_offset, attempts, due_at); empty where there is none.
     unknown: recipients that the journal has never seen.
     limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
     the mail that it repeats. now: seconds since the epoch, for what is due.
@@ -143,7 +146,9 @@ class Preflight:
         if repeats and delivery.row_digest != rendered.digest and not self.accept_changes:
             raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
                                  Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
-        self.plan.goes(line, rendered.digest, delivery.date if repeats else None)
+        # Somebody at whose mail the relay closed must not hold up everybody behind.
+        late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
+        self.plan.goes(line, rendered.digest, *((delivery.date, delivery.utc_offset) if repeats else (None, None)), late)
         self.going += 1
         self.first = self.first or rendered
         if self.largest is None or rendered.size > self.largest.size:

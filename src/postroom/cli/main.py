@@ -5,6 +5,7 @@ Only the named command's options and modules are loaded, so that --help and stat
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 
@@ -24,6 +25,10 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Closed by whoever started us; a socket must not get its number.
+            setattr(sys, name, open(os.devnull, mode))
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _ended)

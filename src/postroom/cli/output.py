@@ -1,15 +1,18 @@
 """What people and scripts read: words on stderr, one JSON document on stdout. The only place that prints results."""
 
+import os
 import sys
 from contextlib import suppress
 
 from postroom.errors import Place, PostroomError, faults_of
 
+CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
+
 MOST_SHOWN = 10
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Words on stderr. A terminal that was closed meanwhile must not change what happens to the mail."""
+    """Words on stderr. A reader or terminal that was closed meanwhile must not change what happens to the mail."""
     with suppress(OSError):
         print(text, end=end, file=sys.stderr, flush=True)
 
@@ -21,14 +24,19 @@ def explain(error: PostroomError, nothing_sent: bool = False, more: str = "") ->
     """
     faults = faults_of(error)
     for fault in faults[:MOST_SHOWN]:
-        say(str(fault))
+        say(visible(str(fault)))
         end = "Nothing was sent in this run." if nothing_sent and fault is faults[-1] else ""
         advice = " ".join(word for word in (sentence(fault.do) if fault.do else "", end) if word)
         if advice:
-            say(f"  {advice}")
+            say(f"  {visible(advice)}")
     if len(faults) > MOST_SHOWN:
         end = " Nothing was sent in this run." if nothing_sent else ""
         say(f"… and {len(faults) - MOST_SHOWN:,} more faults.{' ' + more if more else ''}{end}")
+
+
+def visible(text: str) -> str:
+    """A text that cannot steer the terminal: a cell or a server may have brought part of it."""
+    return text.translate(CONTROL)
 
 
 def sentence(text: str) -> str:
@@ -46,8 +54,13 @@ def document(values: dict) -> None:
     import json
 
     # UTF-8 whatever the terminal speaks; half a character, from a file's odd name, becomes an escape as JSON has it.
-    sys.stdout.buffer.write(json.dumps({"version": 1, **values}, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n")
-    sys.stdout.flush()
+    octets = json.dumps({"version": 1, **values}, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        sys.stdout.buffer.write(octets)
+        sys.stdout.flush()
+    except OSError:
+        # Nobody reads it any more; what the command did still decides its exit code.
+        sys.stdout = open(os.devnull, "w")
 
 
 def as_json(error: PostroomError) -> dict:

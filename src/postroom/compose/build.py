@@ -20,7 +20,7 @@ from postroom.message import Envelope, Message
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
-CONTENT_KEYS = ("kind", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
+CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
 MOST_HEADER, MOST_URL = 10_000, 900
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
@@ -148,10 +148,13 @@ class Composer:
         identity = json.dumps([self.campaign.name, self.campaign.edition, key, repeat])
         return f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}"
 
-    def message(self, rendered: Rendered, date: int, repeat: int = 0) -> Message:
-        """The finished octets. date: seconds since the epoch, for Date. Same input, same octets."""
+    def message(self, rendered: Rendered, date: int, utc_offset: int | None = None, repeat: int = 0) -> Message:
+        """The finished octets. Same input, same octets.
+
+        date: seconds since the epoch, for Date. utc_offset: its zone, for the repeat of an earlier mail; None: the campaign's.
+        """
         message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
-        zone = self.campaign.zone
+        zone = self.campaign.zone if utc_offset is None else datetime.timezone(datetime.timedelta(seconds=utc_offset))
         moment = datetime.datetime.fromtimestamp(date, zone) if zone else datetime.datetime.fromtimestamp(date).astimezone()
         head = [b"Date: ", mime.date(moment).encode("ascii"), b"\r\n", mime.address_header("From", [rendered.from_])]
         for name, mailboxes in (("Reply-To", rendered.reply_to), ("To", rendered.to), ("Cc", rendered.cc)):
@@ -168,7 +171,8 @@ class Composer:
         mailboxes[rendered.own.lower()] = rendered.own
         order = dict.fromkeys(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))
         envelope = Envelope(rendered.from_.address, tuple(mailboxes[address] for address in order), rendered.own)
-        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest)
+        offset = int(moment.utcoffset().total_seconds())
+        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
 
     # Compiling
 

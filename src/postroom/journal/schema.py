@@ -25,6 +25,7 @@ CREATE TABLE delivery(
   reason TEXT,
   row_digest TEXT NOT NULL DEFAULT '',-- SHA-256 of all that was rendered for the row, Date apart
   date INTEGER,                       -- the Date of the message that left
+  utc_offset INTEGER,                 -- the zone it was written in, seconds east of UTC
   message_id TEXT,
   repeat INTEGER NOT NULL DEFAULT 0,  -- 0: the first mail, an intended second one counts up
   attempts INTEGER NOT NULL DEFAULT 0,

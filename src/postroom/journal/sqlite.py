@@ -20,7 +20,7 @@ BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
 
-COLUMNS = "key state reason row_digest date message_id repeat attempts due_at"
+COLUMNS = "key state reason row_digest date utc_offset message_id repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
 Delivery.__doc__ = "What the journal knows of one recipient of an edition; times in UTC seconds."
 EditionName = namedtuple("EditionName", "name edition file")
@@ -213,9 +213,9 @@ class Edition:
 
     def _leaves(self, rows, message, now):
         from_states = [state for state, followers in MAY_FOLLOW.items() if LEAVING in followers]
-        changed = rows.execute(f"UPDATE delivery SET state = ?, reason = NULL, date = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
+        changed = rows.execute(f"UPDATE delivery SET state = ?, reason = NULL, date = ?, utc_offset = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
                                f"due_at = NULL, relay = ? WHERE campaign = ? AND key = ? AND variant = '' AND state IN ({_marks(from_states)})",
-                               (LEAVING, message.date, message.message_id, message.digest, self.relay, self.id, message.key, *from_states))
+                               (LEAVING, message.date, message.utc_offset, message.message_id, message.digest, self.relay, self.id, message.key, *from_states))
         if changed.rowcount != 1:
             raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
         rows.execute("INSERT INTO account_use VALUES(?, ?, ?, ?)", (self.account, now, self.id, message.key))

@@ -23,6 +23,7 @@ class Line:
                  pause: Callable[[float], bool]):
         self._open, self._session, self._cap, self._pause = open_session, session, messages_per_session, pause
         self._begun = self._fruitless = 0
+        self._answered = False
 
     @property
     def in_flight(self) -> int:
@@ -42,6 +43,7 @@ class Line:
         if self._session.in_flight or self._session.is_usable() and (self._cap is None or self._begun < self._cap):
             return
         self._session.quit()
+        self._fruitless += self._begun > 0 and not self._answered
         if self._fruitless >= MOST_FRUITLESS:
             raise RelayUnavailable(f"the relay closes every session before it takes a message; the last one: {self._session.closed}", None,
                                    "run it again later to go on")
@@ -54,15 +56,18 @@ class Line:
                 if time.monotonic() + wait > give_up or self._pause(wait):
                     raise
                 wait = min(wait * 2, LONGEST_WAIT)
-        self._begun = 0
-        self._fruitless += 1
+        self._begun, self._answered = 0, False
 
     def push(self, leaving: list[Message], until: float) -> list:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came."""
+        if not leaving and self._session.closed:
+            # A relay that does not like to wait with us; the next session is opened when a message may leave.
+            self._pause(until - time.monotonic())
+            return []
         self._begun += len(leaving)
         answers = self._session.push(leaving, until)
         if any(answer.reply is not None and answer.reply.code != 421 for answer in answers):
-            self._fruitless = 0
+            self._answered, self._fruitless = True, 0
         return answers
 
     def finish(self, within: float) -> list:

@@ -26,15 +26,18 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
     fates: list[Fate] = []
     try:
         while queue or line.in_flight and queue.closed_by is None:
-            line.ready()
             now = time.monotonic()
-            leaving = queue.take(min(pace.free(now), line.room))
+            free = pace.free(now)
+            if free:
+                line.ready()
+            leaving = queue.take(min(free, line.room))
             journal.turn(fates, leaving)
-            told(fates, leaving)
-            fates = []
+            answered, fates = fates, []
+            told(answered, leaving)
             pace.left(len(leaving), now)
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
-            until = pace.next(now) if line.room > len(leaving) and queue else None
+            full = line.room <= len(leaving) and (leaving or line.in_flight)
+            until = None if full or not queue else pace.next(now)
             fates = judged(line.push(leaving, until))
             queue.settle(fates)
             if interrupted():

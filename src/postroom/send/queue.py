@@ -7,46 +7,62 @@ from collections.abc import Iterator
 from postroom.address import shown
 from postroom.check.preflight import Plan
 from postroom.compose.build import Composer
-from postroom.errors import Place, PostroomError, RecipientError, RelayRefused
+from postroom.errors import Place, PostroomError, RecipientError, RelayRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.outcome import CAMPAIGN, PENDING, Fate
 from postroom.smtp.protocol import check_octets
 
 
 def departures(composer: Composer, plan: Plan, clock=time.time) -> Iterator[Message]:
-    """The plan's messages in the order of the table, each built when it is wanted, with the Date of that moment.
+    """The plan's messages in the order of the table, the late ones last, each built when it is wanted, with the Date of that moment.
 
     Raises PostroomError where a row is no longer what preflight saw: what leaves is what was checked.
     """
-    going = plan.going()
-    wanted = next(going, None)
-    for chunk in composer.table.chunks(_ignored):
+    for late in (False, True):
+        going = plan.going(late)
+        wanted = next(going, None)
         if wanted is None:
-            return
-        for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True):
-            if wanted is None or line != wanted[0]:
+            continue
+        for line, row in _rows(composer.table):
+            if line != wanted[0]:
                 continue
-            _, key, digest, date = wanted
-            rendered = composer.render(row, line, key)
-            if rendered.digest != digest:
-                raise _changed(composer, line)
-            message = composer.message(rendered, int(clock()) if date is None else date)
-            # Also guarded where it is written to the wire; here nothing is noted as leaving yet.
-            check_octets(message.octets)
-            yield message
-            wanted = next(going, None)
-    if wanted is not None:
-        raise _changed(composer, wanted[0])
+            yield _message(composer, line, row, wanted, clock)
+            if (wanted := next(going, None)) is None:
+                break
+        if wanted is not None:
+            raise _changed(composer, wanted[0])
+
+
+def _rows(table):
+    for chunk in table.chunks(_ignored):
+        yield from zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True)
+
+
+def _message(composer, line, row, wanted, clock):
+    _, key, digest, date, utc_offset = wanted
+    rendered = composer.render(row, line, key)
+    if rendered.digest != digest:
+        raise _changed(composer, line)
+    message = composer.message(rendered, int(clock()) if date is None else date, utc_offset)
+    try:
+        # Also guarded where it is written to the wire; here nothing is noted as leaving yet.
+        check_octets(message.octets)
+    except PostroomError as error:
+        error.where = Place(composer.table.file, line)
+        raise
+    return message
 
 
 class Queue:
-    """Messages to hand to the line, in order; those that came back unsent go first.
+    """Messages to hand to the line, in order; one that came back unsent goes again at once, and is left for the next run
+    when it comes back a second time: the relay may close at this one alone, and the others must not wait for it.
 
     closed_by: None while it is open, else the error or the signal that ended the run.
     """
 
     def __init__(self, messages: Iterator[Message]):
         self._messages, self._again, self.closed_by = messages, deque(), None
+        self._returned, self._left_over = set(), 0
 
     def __bool__(self):
         """Whether there is something to hand out; looks one message ahead."""
@@ -55,6 +71,9 @@ class Queue:
                 self._again.extend(message for message in (next(self._messages, None),) if message is not None)
             except PostroomError as error:
                 self.close(error)
+        if self.closed_by is None and not self._again and self._left_over:
+            self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run",
+                                        None, "run it again later; if it is the same ones again, ask who runs the relay"))
         return self.closed_by is None and bool(self._again)
 
     def take(self, most: int) -> list[Message]:
@@ -67,7 +86,12 @@ class Queue:
     def settle(self, fates: list[Fate]) -> None:
         """What certainly did not leave goes again; a reply that would hit everybody closes the queue."""
         for fate in reversed(fates):
-            if fate.state == PENDING:
+            if fate.state != PENDING:
+                self._returned.discard(fate.message.key)
+            elif fate.message.key in self._returned:
+                self._left_over += 1
+            else:
+                self._returned.add(fate.message.key)
                 self._again.appendleft(fate.message)
             if fate.scope == CAMPAIGN:
                 self.close(RelayRefused(f'the relay refuses every message: {fate.code} {shown(fate.text)}', f"reply to {fate.phase}",

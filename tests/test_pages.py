@@ -18,7 +18,7 @@ import pytest
 
 from full_campaign import FILES, FULL_ROWS, PNG, TERMS, write_full
 from postroom.errors import CampaignError
-from postroom.pages import read_message
+from postroom.pages import Book, read_message
 from postroom.preview import write_preview
 from postroom.sandbox import Sandbox, mailbox
 from running import messages_of, missing, postroom
@@ -33,6 +33,11 @@ CALLS = ["<img src=\"{}\">", "<link rel=stylesheet href=\"{}\">", "<style>@impor
          "<link rel=prefetch href=\"{}\">", "<link rel=preconnect href=\"{}\">", "<object data=\"{}\"></object>", "<base href=\"{}\"><img src=x>", "<img srcset=\"{} 1x\">",
          "<svg><image href=\"{}\"/></svg>", "<table background=\"{}\"><tr><td>x</td></tr></table>", "<link rel=icon href=\"{}\">", "<link rel=manifest href=\"{}\">",
          "<style>@font-face{{font-family:f;src:url({})}}*{{font-family:f}}</style><p>x</p>", "<embed src=\"{}\">", "<audio src=\"{}\" autoplay></audio>"]
+
+
+# What HTML takes for the end of a comment or for a blank is not what a quick look takes for it.
+CALLS += [before + "<img src=\"{}\">" + after for before, after in (("<!-->", "--><!doctype html>"), ("<!--->", "--><!doctype html>"), ("<!--a--!>", "--><!doctype html>"),
+                                                                      ("\u00a0<!doctype html>", ""), ("<!doctype html <p>", "<!doctype html>"), ("<!doctype", ">"))]
 
 
 @pytest.fixture
@@ -100,6 +105,30 @@ def test_a_broken_mail_of_another_program_can_be_read_too():
     assert (reading.html.strip(), reading.to, len(reading.files)) == ("<p>\ufffd", ("a,", "a@b"), 1)
 
 
+@pytest.mark.parametrize("octets", [
+    b"Content-Type: text/plain; charset=undefined\r\n\r\nx\xff\r\n", b"Content-Type: text/html; charset=idna\r\n\r\n\xff\r\n",
+    b"Content-Type: text/plain; charset*=utf-8''a%00b\r\n\r\nx\r\n", b"Content-Disposition: attachment; filename*0*=undefined''a%FF\r\n\r\nx\r\n",
+    b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(1200)) + b"\r\nx\r\n", b"", b"\0\xff" * 99])
+def test_no_mail_keeps_the_page_from_being_shown(octets, tmp_path):
+    book = Book(str(tmp_path), "x")
+
+    book.add(octets, "0001", "a@example.com", ("b@example.com",))
+    book.add(b"Subject: good\r\n\r\nx\r\n", "0002", "a@example.com", ("b@example.com",))
+
+    assert "good" in page(Path(book.bind()))
+
+
+@pytest.mark.parametrize(("name", "kind", "ending"), [("p.shtml", "text/plain", ".txt"), ("x.html", "image/png", ".png"), ("a.svg", "image/svg+xml", ".bin"),
+                                                      ("a.xsl", "text/xml", ".txt"), ("run.exe", "application/x-dosexec", ".bin"), ("a.PDF", "application/pdf", ".pdf"),
+                                                      ("a.png", "image/png", ".png"), ("noending", "image/jpeg", ".jpg")])
+def test_nothing_that_could_run_keeps_its_ending(tmp_path, name, kind, ending):
+    book = Book(str(tmp_path), "x")
+    book.add(f'Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: {kind}\r\nContent-Disposition: attachment; filename="{name}"\r\n\r\n'
+             "<script>alert(1)</script>\r\n--b--\r\n".encode(), "0001", "a@example.com", ("b@example.com",))
+
+    assert [path.suffix for path in (tmp_path / "parts").iterdir()] == [ending]
+
+
 def test_a_folder_that_is_no_preview_is_left_alone(folder):
     folder.write("mine/letter.txt", "dear diary")
 
@@ -107,6 +136,24 @@ def test_a_folder_that_is_no_preview_is_left_alone(folder):
         write_preview(messages_of(folder), str(folder.path / "mine"), "x")
 
     assert [path.name for path in (folder.path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_beside_the_preview_is_left_alone(folder):
+    folder.write("seen.new/precious", "x")
+
+    write_preview(messages_of(folder), str(folder.path / "seen"), "x")
+
+    assert (folder.path / "seen.new" / "precious").read_text() == "x"
+    assert sorted(path.name for path in folder.path.glob("*seen*")) == ["seen", "seen.new"] and not list(folder.path.glob(".seen*"))
+
+
+def test_a_folder_that_is_no_mailbox_is_left_alone(folder):
+    folder.write("site/index.html", "mine")
+
+    with pytest.raises(CampaignError, match="no mailbox of a sandbox"):
+        mailbox(str(folder.path / "site"))
+
+    assert [path.name for path in (folder.path / "site").iterdir()] == ["index.html"]
 
 
 def test_a_new_preview_replaces_the_old_one_whole_or_not_at_all(folder):

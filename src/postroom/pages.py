@@ -22,11 +22,15 @@ from email.message import Message as Part
 from jinja2 import Environment, PackageLoader
 
 MAIL_POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; form-action 'none'"
-DOCTYPE = re.compile(r"\A\s*(?:<!--.*?-->\s*)*<!doctype[^>]*>", re.IGNORECASE | re.DOTALL)
+DOCTYPE = re.compile(r"<!doctype[^<>]*>", re.IGNORECASE)
+DOCTYPE_WITHIN = 10_000
 CID = re.compile(r"cid:([^\"'\s<>)]+)", re.IGNORECASE)
 REMOTE = re.compile(r"""(?:src|background)\s*=\s*["']?https?:|url\(\s*["']?https?:""", re.IGNORECASE)
-# Opened from the disk these would run what is in them.
-ACTIVE = {".htm", ".html", ".xhtml", ".xht", ".mht", ".mhtml", ".svg", ".xml", ".js", ".exe", ".com", ".bat", ".cmd", ".ps1", ".vbs", ".desktop"}
+# What keeps its ending: no browser and no desktop runs what is in these when they are opened from the disk.
+PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".ico", ".avif"}
+INERT = PICTURES | {".pdf", ".txt", ".csv", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".odt", ".ods", ".odp", ".zip", ".gz", ".ics", ".vcf",
+                    ".mp3", ".mp4", ".wav"}
+ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp", "application/pdf": ".pdf"}
 ADDRESS_HEADERS = ("from", "reply-to", "to", "cc")
 FIRST_HEADERS = ("From", "Reply-To", "To", "Cc", "Subject", "Date")
 
@@ -58,6 +62,13 @@ class Reading:
 
 def read_message(octets: bytes) -> Reading:
     """Any message, however broken, as far as it can be read; with the standard library's parser, which is not our builder."""
+    try:
+        return _read(octets)
+    except Exception:  # noqa: BLE001 - the parser raises whatever a hostile mail makes it raise; then its source is shown
+        return Reading([("Subject", "(this message cannot be read)")], ("", ""), None, octets.decode("utf-8", "replace"), [])
+
+
+def _read(octets):
     mail = email.message_from_bytes(octets)
     bodies, files = {}, []
     for part in _leaves(mail):
@@ -112,9 +123,9 @@ class Book:
     def _keep(self, file):
         """A part as a file of its own, once however many messages have it. Returns the link from a message's page."""
         ending = os.path.splitext(file.name)[1].lower()
-        if not re.fullmatch(r"\.[a-z0-9]{1,8}", ending):
-            ending = "." + re.sub("[^a-z0-9]", "", file.type.partition("/")[2])[:8]
-        name = f"{hashlib.sha256(file.octets).hexdigest()[:24]}{'.txt' if ending in ACTIVE and not file.type.startswith('image/') else ending}"
+        if ending not in INERT:
+            ending = ENDINGS.get(file.type, ".txt" if file.type.startswith("text/") else ".bin")
+        name = hashlib.sha256(file.octets).hexdigest()[:24] + ending
         path = os.path.join(self.directory, "parts", name)
         if not os.path.exists(path):
             with open(path, "wb") as kept:
@@ -133,11 +144,11 @@ def _framed(source, by_id):
     def link(found):
         return by_id.get(urllib.parse.unquote(html.unescape(found[1]))) or found[0]
 
-    source = CID.sub(link, source)
-    # In front of whatever the mail may bring, but behind a doctype, which decides how the rest is laid out.
+    # In front of all that the mail brings. The mail's own doctype decides how it is laid out, so a copy of it comes first;
+    # where it stands itself it is one too many, which browsers skip.
+    doctype = found[0] if (found := DOCTYPE.search(source[:DOCTYPE_WITHIN])) else ""
     guard = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{MAIL_POLICY}"><base target="_blank">'
-    end = found.end() if (found := DOCTYPE.match(source)) else 0
-    return source[:end] + guard + source[end:]
+    return doctype + guard + CID.sub(link, source)
 
 
 def _policy(style, script=None):
@@ -180,7 +191,7 @@ def _text(part):
     octets, charset = _octets(part), part.get_content_charset() or "utf-8"
     try:
         return octets.decode(charset, "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         return octets.decode("utf-8", "replace")
 
 

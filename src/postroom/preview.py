@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ def write_preview(messages: Iterable[Message], directory: str, title: str) -> Pr
     """
     if os.path.lexists(directory) and not os.path.exists(os.path.join(directory, MARK)) and not _is_empty(directory):
         raise CampaignError("it exists and is not an earlier preview", directory, "name another folder")
-    fresh = f"{os.path.abspath(directory)}.new"
+    fresh = None
     try:
         with private_files():
-            shutil.rmtree(fresh, ignore_errors=True)
-            os.makedirs(fresh)
+            above, name = os.path.split(os.path.abspath(directory))
+            os.makedirs(above, exist_ok=True)
+            fresh = tempfile.mkdtemp(prefix=f".{name}.", dir=above)
             open(os.path.join(fresh, MARK), "x").close()
             book = Book(fresh, title)
             for number, message in enumerate(messages, 1):
@@ -48,7 +50,8 @@ def write_preview(messages: Iterable[Message], directory: str, title: str) -> Pr
         raise CampaignError(f"the preview cannot be written: {(error.strerror or str(error)).lower()}", directory,
                             "make room, or name another folder with --output") from None
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if fresh:
+            shutil.rmtree(fresh, ignore_errors=True)
     return Preview(directory, os.path.join(directory, "index.html"), len(book))
 
 

@@ -173,11 +173,14 @@ def fresh_mailbox(directory: str) -> str:
 
 
 def mailbox(directory: str) -> str:
-    """The folder, made where it is not there yet. Raises CampaignError where it cannot be."""
+    """The folder, made where it is not there yet. Raises CampaignError where it cannot be, or holds something else."""
+    mark = os.path.join(directory, MARK)
     try:
+        if os.path.exists(directory) and not os.path.exists(mark) and os.listdir(directory):
+            raise CampaignError("it exists and is no mailbox of a sandbox", directory, "name another folder")
         with private_files():
             os.makedirs(directory, exist_ok=True)
-            open(os.path.join(directory, MARK), "a").close()
+            open(mark, "a").close()
     except OSError as error:
         raise CampaignError((error.strerror or "it cannot be made").lower(), directory, "name another folder") from None
     return directory

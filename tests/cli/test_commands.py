@@ -1,6 +1,7 @@
 """The other commands, as a new user meets them."""
 
 import json
+import os
 import signal
 import smtplib
 import subprocess
@@ -199,6 +200,32 @@ def test_a_sandbox_whose_port_is_taken_says_so(folder, relay):
     said = postroom("sandbox", "--port", relay.port, "--web-port", "0")
 
     assert said.exit == 3 and "cannot listen" in said.err
+
+
+@pytest.mark.parametrize("words", [["demo", "file"], ["demo", "file/below"], ["sandbox", "--directory", "file/below"], ["sandbox", "--directory", "."]])
+def test_a_place_that_cannot_be_written_is_one_clear_message(folder, words):
+    folder.write("file", "x")
+
+    said = postroom(*words)
+    document = postroom(*words, "--json").json
+
+    assert said.exit == 2 and said.err
+    assert document["exit"] == 2 and document["error"]["what"] and (folder.path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("number", ["-1", "65536", "smtp"])
+def test_a_port_that_is_none_is_exit_2(folder, number):
+    assert postroom("sandbox", f"--port={number}").exit == 2
+
+
+def test_a_campaign_whose_name_is_no_text_is_sent_all_the_same(folder, relay):
+    folder.relay(relay.port)
+    os.rename(folder.path / "campaign.yaml", os.fsencode(folder.path) + b"/caf\xe9.yaml")
+
+    first = postroom("send", b"caf\xe9.yaml".decode("utf-8", "surrogateescape"), "--yes")
+    second = postroom("send", b"caf\xe9.yaml".decode("utf-8", "surrogateescape"), "--yes")
+
+    assert (first.exit, second.exit, len(relay.taken)) == (0, 0, 2)
 
 
 @pytest.mark.parametrize("words", [["send", "gone.yaml", "--yes"], ["check", "gone.yaml"], ["preview", "gone.yaml"], ["status", "gone.yaml"]])

@@ -1,9 +1,11 @@
 """postroom send, as a person or a script runs it: what goes out, what is said, and which exit code."""
 
 import email
+import json
 import os
 import pty
 import select
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -611,3 +613,111 @@ def test_a_log_on_a_full_disk_does_not_stop_the_mail(folder, relay):
         process = subprocess.run([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes"], stdin=subprocess.DEVNULL, stderr=full, timeout=60)
 
     assert (process.returncode, relay.recipients()) == (0, [ANN, ZOE])
+
+
+@pytest.mark.parametrize("move", ["up", "down"])
+def test_a_root_that_moved_does_not_mail_everybody_again(folder, relay, move):
+    root = folder.path / "postroom.yaml"
+    for name in ("digest.html", "digest.txt", "recipients.csv"):
+        folder.write(f"campaigns/{name}", (folder.path / name).read_bytes())
+    folder.relay(relay.port)
+    folder.write("campaigns/digest.yaml", (folder.path / "campaign.yaml").read_bytes())
+    root.touch()
+    assert postroom("send", "campaigns/digest.yaml", "--yes").exit == 0
+    if move == "up":
+        root.unlink()
+    else:
+        folder.write("campaigns/postroom.yaml", "")
+
+    said = postroom("send", "campaigns/digest.yaml", "--yes")
+    dry = postroom("send", "campaigns/digest.yaml", "--dry-run")
+
+    assert (said.exit, dry.exit, len(relay.taken)) == (2, 2, 2)
+    assert "would be forgotten" in said.err
+
+
+def test_a_link_to_the_journal_is_the_same_journal(folder, relay):
+    (folder.path / "link.db").symlink_to("real.db")
+    said = []
+    relay.answers["end of data"] = lambda octets: said.append(send("--journal", "link.db").exit) or "250 taken"
+    folder.relay(relay.port)
+
+    assert send("--journal", "real.db").exit == 0
+    assert (said, relay.recipients()) == ([4, 4], [ANN, ZOE])
+
+
+@pytest.mark.parametrize("words", [[], ["--debug"]])
+def test_a_reader_that_goes_away_changes_nothing_about_the_mail(folder, relay, words):
+    folder.relay(relay.port)
+    process = subprocess.Popen([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+    process.stderr.close()
+
+    assert process.wait(60) == 0
+    assert relay.recipients() == [ANN, ZOE] and set(deliveries(folder).values()) == {"sent"}
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_change_nothing(folder, relay, closed):
+    folder.relay(relay.port)
+
+    done = subprocess.run(f"{sys.executable} -m postroom send campaign.yaml --yes {closed}", shell=True, timeout=60, capture_output=True, text=True)
+
+    assert (done.returncode, relay.recipients(), done.stdout) == (0, [ANN, ZOE], "")
+
+
+def test_a_relay_that_greets_and_closes_in_one_breath_is_exit_3(folder, relay):
+    relay.answers["greeting"] = "220 relay.test\r\n421 4.3.2 too busy"
+    folder.relay(relay.port)
+
+    said = send()
+
+    assert said.exit == 3 and "421 4.3.2 too busy" in said.err
+
+
+def test_ctrl_c_while_the_relay_says_goodbye_still_counts_right(folder, relay):
+    process = []
+    relay.answers["QUIT"] = lambda line: (process[0].send_signal(signal.SIGINT), time.sleep(1)) and "221 bye"
+    folder.relay(relay.port)
+    process.append(subprocess.Popen([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes", "--json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, text=True))
+
+    out, words = process[0].communicate(timeout=60)
+
+    assert (process[0].returncode, json.loads(out)["sent"], json.loads(out)["remaining"]) == (0, 2, 0), words
+
+
+@pytest.mark.parametrize("cell", ["../.env", "../campaign.yaml", "x/../../campaign.yaml"])
+def test_a_cell_does_not_lead_out_of_the_folder_in_front_of_it(folder, relay, cell):
+    folder.write(".env", "SMTP_PASSWORD=hunter2\n")
+    folder.write("docs/a.txt", "fine")
+    folder.write("recipients.csv", f"email,first_name,doc\nann@example.com,Ann,a.txt\nzoe@example.com,Zoe,{cell}\n")
+    folder.relay(relay.port, 'attachments: ["docs/{{ doc }}"]\n')
+
+    said = send()
+
+    assert (said.exit, relay.connections) == (2, 0)
+    assert "leads out of docs" in said.err and "row 3" in said.err
+
+
+@pytest.mark.parametrize("cell", [".env", ".postroom/journal.sqlite3", "./docs/../.env", "link"])
+def test_secrets_and_the_journal_never_go_into_a_mail(folder, cell):
+    folder.write(".env", "SMTP_PASSWORD=hunter2\n")
+    folder.write(".postroom/journal.sqlite3", "")
+    folder.write("docs/a.txt", "x")
+    (folder.path / "link").symlink_to(".env")
+    folder.write("recipients.csv", f"email,first_name,doc\nann@example.com,Ann,{cell}\n")
+    folder.more('attachments: ["{{ doc }}"]\n')
+
+    said = postroom("preview", "campaign.yaml")
+
+    assert said.exit == 2 and "holds secrets or addresses" in said.err and "row 2" in said.err
+
+
+def test_escape_sequences_of_a_cell_do_not_reach_the_terminal(folder):
+    folder.write("recipients.csv", "email,first_name,note\nann@example.com,Ann,\x1b[2Jx\n")
+    folder.write("digest.html", "{{ row[note] }}")
+
+    said = postroom("check", "campaign.yaml")
+
+    assert said.exit == 2 and "\x1b" not in said.err and "\\x1b[2Jx" in said.err

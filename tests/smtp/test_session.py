@@ -174,6 +174,43 @@ def test_a_server_that_repeats_the_secret_does_not_spread_it(echo):
         assert secret not in str(refused.value) and secret not in "\n".join(lines)
 
 
+@pytest.mark.parametrize("echo", [0, 1, 2])
+@pytest.mark.parametrize("reply", ["{}", "999 {}", "421 4.7.0 {}", "535-{}\r\n550 x"])
+def test_not_even_a_broken_reply_spreads_the_secret(echo, reply):
+    lines = []
+    with Relay({"AUTH": reply.format(secrets()[echo])}, capabilities=("AUTH PLAIN",)) as relay, pytest.raises((RelayRefused, RelayUnavailable)) as refused:
+        Session.open(plain(relay.port, username="ann@example.com", password=SecretStr(PASSWORD), allow_plaintext_login=True), Transcript(lines.append))
+
+    for secret in secrets():
+        assert secret not in str(refused.value) and secret not in "\n".join(lines)
+
+
+def test_a_later_reply_does_not_spread_the_secret_either():
+    lines = []
+    with Relay({"AUTH": "235 ok", "MAIL": f"550 5.1.0 {PASSWORD}"}, capabilities=("AUTH PLAIN",)) as relay:
+        session = Session.open(plain(relay.port, username="ann@example.com", password=SecretStr(PASSWORD), allow_plaintext_login=True), Transcript(lines.append))
+        answer, = session.push([message()], None)
+        session.quit()
+
+    assert (answer.reply.code, answer.reply.text) == (550, "***") and PASSWORD not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_a_relay_that_ends_the_handshake_may_work_later(security):
+    def speak(connection):
+        if security == "starttls":
+            connection.sendall(b"220 x\r\n")
+            connection.recv(1000)
+            connection.sendall(b"250-x\r\n250 STARTTLS\r\n")
+            connection.recv(1000)
+            connection.sendall(b"220 go\r\n")
+        connection.recv(1000)
+        connection.shutdown(socket.SHUT_WR)
+
+    with listening(speak) as port, pytest.raises(RelayUnavailable, match="during the TLS handshake"):
+        Session.open(To("127.0.0.1", port, security))
+
+
 def test_without_permission_no_password_goes_over_a_clear_line():
     with Relay(capabilities=("AUTH PLAIN LOGIN",)) as relay, pytest.raises(RelayRefused, match="without TLS"):
         Session.open(plain(relay.port, username="ann", password=SecretStr("secret")))

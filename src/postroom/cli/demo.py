@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from postroom.cli.output import explain, say
+from postroom.cli.output import as_json, document, explain, say
 from postroom.errors import CampaignError, PostroomError
 
 MARK = ".postroom-demo"
@@ -22,7 +22,10 @@ def run(arguments) -> int:
     try:
         campaign = _fresh_copy(Path(arguments.directory)) / CAMPAIGN
     except PostroomError as error:
-        explain(error)
+        if arguments.json:
+            document({"exit": error.exit_code, "error": as_json(error)})
+        else:
+            explain(error)
         return error.exit_code
     parser = argparse.ArgumentParser()
     send.options(parser)
@@ -34,16 +37,19 @@ def run(arguments) -> int:
 
 def _fresh_copy(directory):
     """The sample in a folder of its own; an earlier copy there is replaced, anything else is left alone."""
-    if directory.exists():
-        if not (directory / MARK).is_file() and any(directory.iterdir()):
-            raise CampaignError("it exists and is not an earlier demo", str(directory), "name another folder")
-        shutil.rmtree(directory)
+    if directory.exists() and not (directory / MARK).is_file() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CampaignError("it exists and is not an earlier demo", str(directory), "name another folder")
     sample = _sample()
-    directory.mkdir(parents=True)
-    (directory / MARK).touch()
-    (directory / "postroom.yaml").touch()
-    for folder in ("campaigns", "templates"):
-        shutil.copytree(sample / folder, directory / folder, ignore=shutil.ignore_patterns(".*"))
+    try:
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True)
+        (directory / MARK).touch()
+        (directory / "postroom.yaml").touch()
+        for folder in ("campaigns", "templates"):
+            shutil.copytree(sample / folder, directory / folder, ignore=shutil.ignore_patterns(".*"))
+    except OSError as error:
+        raise CampaignError((error.strerror or "it cannot be written").lower(), str(directory), "name a folder that you may write") from None
     return directory
 
 

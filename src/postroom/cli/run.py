@@ -8,7 +8,7 @@ import time
 from postroom.address import shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
-from postroom.cli.arguments import journal_path
+from postroom.cli.arguments import default_journal, journal_path
 from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, say
 from postroom.compose.build import Composer
 from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
@@ -59,11 +59,13 @@ class Run:
         from postroom.sandbox import Sandbox, fresh_mailbox, write_mailbox_page
 
         self.campaign = load(self.arguments.campaign, secrets=False)
-        mailbox = fresh_mailbox(os.path.join(self.campaign.project.state_folder, "sandbox", self.campaign.folder_name))
-        with Sandbox(mailbox) as sandbox:
-            relay = Relay(host="127.0.0.1", port=sandbox.smtp_port, security="plain", username=None, password=None)
-            exit_code = self._with_journal(relay, "sandbox", os.path.join(mailbox, "journal.sqlite3"))
-        page = write_mailbox_page(mailbox)
+        mailbox = os.path.join(self.campaign.project.state_folder, "sandbox", self.campaign.folder_name)
+        # Two rehearsals share the folder, so the second waits outside.
+        with RunLock(mailbox, self.campaign.name, self.campaign.edition or ""):
+            with Sandbox(fresh_mailbox(mailbox)) as sandbox:
+                relay = Relay(host="127.0.0.1", port=sandbox.smtp_port, security="plain", username=None, password=None)
+                exit_code = self._with_journal(relay, "sandbox", os.path.join(mailbox, "journal.sqlite3"))
+            page = write_mailbox_page(mailbox)
         say(f"Nobody got mail: it is all in {document_path(mailbox)}\nLook at it: {document_path(page)}")
         return exit_code
 
@@ -129,19 +131,39 @@ class Run:
                 self._enrol(edition, composer)
                 edition.begin_run(relay.name, account, composer.now.timestamp())
                 with interrupt.held():
-                    closed_by = self._loop(edition, composer, line, interrupt)
+                    closed_by, number = self._loop(edition, composer, line, interrupt), interrupt.signal
+                    line.quit()
+                    return self._finished(edition, closed_by, number)
             finally:
                 line.quit()
-        return self._finished(edition, closed_by, interrupt.signal)
 
     def _composer(self, edition):
         campaign = self.campaign
         began = edition.began_at if edition else None
         now = datetime.datetime.fromtimestamp(time.time() if began is None else began, campaign.zone).astimezone(campaign.zone)
         composer = Composer(campaign, Table(campaign), now)
-        if edition is not None and not self.arguments.accept_changes:
-            self._same_as_before(edition, composer)
+        if not self.arguments.accept_changes:
+            if edition is not None and edition.file is not None:
+                self._same_as_before(edition, composer)
+            elif self.journal_path == default_journal(campaign.project.root):
+                self._not_forgotten()
         return composer
+
+    def _not_forgotten(self):
+        """A project's root that moved down leaves its journal above: to begin a new one would mail everybody again."""
+        folder = self.campaign.project.root
+        while (above := os.path.dirname(folder)) != folder:
+            folder, path = above, default_journal(above)
+            journal = Journal.open(path, create=False) if os.path.isfile(path) else None
+            if journal is None:
+                continue
+            try:
+                known = journal.edition(self.campaign.name, self.campaign.edition or "")
+            finally:
+                journal.close()
+            if known.began_at is not None and known.file == self._file(folder):
+                raise JournalError("this journal knows the campaign: the project's root was here, and what was sent would be forgotten",
+                                   document_path(path), "put postroom.yaml back beside it, or say --accept-changes to begin anew")
 
     def _same_as_before(self, edition, composer):
         if edition.file and edition.file != self._file() and edition.began_at is not None:
@@ -186,8 +208,9 @@ class Run:
     def _messages_per_session(self):
         return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.arguments.sandbox else None
 
-    def _file(self):
-        return os.path.relpath(os.path.realpath(self.arguments.campaign), self.campaign.project.root)
+    def _file(self, root=None):
+        path = os.path.relpath(os.path.realpath(self.arguments.campaign), root or self.campaign.project.root)
+        return path.encode("utf-8", "backslashreplace").decode()
 
     # Words
 

@@ -1,13 +1,14 @@
 """postroom sandbox: a mail server for practice that keeps what it gets and shows it in the browser."""
 
-from postroom.cli.output import document, document_path, explain, say
+from postroom.cli.arguments import port
+from postroom.cli.output import as_json, document, document_path, explain, say
 from postroom.errors import PostroomError
 from postroom.send.interrupt import Interrupt
 
 
 def options(parser):
-    parser.add_argument("--port", type=int, default=2525, help="the SMTP port on 127.0.0.1 (2525)")
-    parser.add_argument("--web-port", type=int, default=8025, help="the page's port on 127.0.0.1 (8025)")
+    parser.add_argument("--port", metavar="N", type=port, default=2525, help="the SMTP port on 127.0.0.1 (2525)")
+    parser.add_argument("--web-port", metavar="N", type=port, default=8025, help="the page's port on 127.0.0.1 (8025)")
     parser.add_argument("--directory", metavar="DIR", default="sandbox-mail", help="where the mail is kept (sandbox-mail)")
 
 
@@ -25,6 +26,9 @@ def run(arguments) -> int:
             while not interrupt.pause(3600):
                 pass
     except PostroomError as error:
-        explain(error)
+        if arguments.json:
+            document({"exit": error.exit_code, "error": as_json(error), "host": None, "port": None, "url": None, "directory": None})
+        else:
+            explain(error)
         return error.exit_code
     return 0

@@ -285,12 +285,19 @@ class Composer:
         path = self.templates.render(self.small["attachments", number, "file"], context, line).strip()
         if not path:
             return None
+        # A cell names a file; it does not lead out of the folder that the campaign wrote in front of it.
+        folder = os.path.dirname(setting.file.partition("{")[0])
+        if folder and not os.path.normpath(path).startswith(os.path.join(os.path.normpath(folder), "")):
+            raise RecipientError(f'"{shown(path)}" leads out of {folder}', place, "correct the cell")
         name = None
         if setting.name is not None:
             name = self.templates.render(self.small["attachments", number, "name"], context, line)
         return self.files.look(path, place, name, setting.type)
 
     def _not_empty(self, html, text, line):
+        if self.text is None and text is not None and not text.strip() and html.strip():
+            raise TemplateError("the plain text made from the HTML is empty for this row", self._place_of(("html",), line),
+                                "give its images an alt text, add a `text` template, or say `text: none`")
         for what, body in (("html", html), ("text", text)):
             if body is not None and not body.strip():
                 raise TemplateError(f"the {what} part is empty for this row", self._place_of((what,), line), "correct the template")

@@ -78,7 +78,8 @@ def _timezone(name):
 
 
 def _media_type(value):
-    if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+", str(value)):
+    # RFC 6838 section 4.2 bounds both names.
+    if not re.fullmatch(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}", str(value)):
         raise ValueError(f'"{shown(str(value))}" is not a media type such as application/pdf')
     if str(value).lower().startswith(("multipart/", "message/")):
         raise ValueError("attachments are single parts: neither multipart/ nor message/")
@@ -98,6 +99,12 @@ def _mailto(value):
 def _plain_text(value):
     if CONTROL.search(value):
         raise ValueError("it holds a control character or a line break")
+    return value
+
+
+def _host(value):
+    if re.search(r"[\s/@\[\]\x00-\x1f\x7f]", str(value)) or str(value).count(":") == 1:
+        raise ValueError(f'"{shown(str(value))}" is not the name of a host; the port has a key of its own')
     return value
 
 
@@ -150,7 +157,7 @@ class Unsubscribe(_Strict):
 class Smtp(_Strict):
     """The relay and who we are there. security: never falls back to plain by itself."""
 
-    host: Annotated[Name, BeforeValidator(_plain_text)]
+    host: Annotated[Name, BeforeValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     security: Literal["plain", "starttls", "tls"] | None = None
     username: Text | None = None
@@ -165,7 +172,7 @@ class Smtp(_Strict):
     def _usual_port(cls, value):
         if isinstance(value, dict):
             security = value.get("security") or ("tls" if str(value.get("port")) == "465" else "starttls")
-            value = {"port": PORTS.get(security), **value, "security": security}
+            value = {"port": PORTS.get(str(security)), **value, "security": security}
         return value
 
     @model_validator(mode="after")

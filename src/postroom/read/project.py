@@ -55,10 +55,14 @@ class Project:
         return above
 
     def _empty(self, path):
-        with open(path, "rb") as file:
-            settings = marked_yaml.load(file.read(marked_yaml.MOST_OCTETS + 1), display(path))
+        try:
+            with open(path, "rb") as file:
+                octets = file.read(marked_yaml.MOST_OCTETS + 1)
+        except OSError as error:
+            raise CampaignError(_reason(error), Place(display(path)), "make it readable") from None
+        settings = marked_yaml.load(octets, display(path))
         if settings.value:
-            first = next(iter(settings.value)) if isinstance(settings.value, dict) else settings.value
+            first = next(iter(settings.value)) if isinstance(settings.value, dict) else str(settings.value)
             raise CampaignError(f'"{first}" is not known here', settings.place((first,)),
                                 f"keep settings in the campaign files; {ROOT_FILE} only marks the project's root")
 
@@ -119,6 +123,8 @@ class Project:
         if not any(_inside(real, folder) for folder in (self.root, *self.allowed)):
             raise CampaignError(f'"{shown(path)}" leads out of the project\'s root {display(self.root)}', place,
                                 f"move the file, name it in `allow_paths`, or put an empty {ROOT_FILE} higher up to widen the root")
+        if real == os.path.join(self.root, ".env") or _inside(real, self.state_folder):
+            raise CampaignError(f'"{shown(path)}" holds secrets or addresses and never goes into a mail', place, "name another file")
         try:
             mode = os.stat(real).st_mode
         except OSError as error:

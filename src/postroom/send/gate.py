@@ -32,7 +32,7 @@ def passed(open_session: Callable[[], Session], composer: Composer, largest: Ren
     except ValueError:
         most = 0
     # The bound is cheap; the exact octets are made only where it does not suffice (RFC 1870 section 4: 0 means no limit).
-    if most and largest is not None and largest.size > most:
+    if most > 0 and largest is not None and largest.size > most:
         octets = len(composer.message(largest, date=0).octets)
         if octets > most:
             session.quit()

@@ -31,9 +31,7 @@ def lines(mechanism: str, username: str, password: str) -> Iterator[bytes]:
         yield base64.b64encode(password.encode())
 
 
-def scrubbed(text: str, username: str, password: str) -> str:
-    """A server's words during the login without the secret, plain or encoded, should it repeat it."""
-    plain = b"\0".join((b"", username.encode(), password.encode()))
-    for secret in (password, base64.b64encode(password.encode()).decode(), base64.b64encode(plain).decode()):
-        text = text.replace(secret, "***") if secret else text
-    return text
+def secrets(username: str, password: str) -> list[bytes]:
+    """Each form in which a server may repeat the password, the longest first."""
+    plain = base64.b64encode(b"\0".join((b"", username.encode(), password.encode())))
+    return sorted({form for form in (password.encode(), base64.b64encode(password.encode()), plain) if form}, key=len, reverse=True)

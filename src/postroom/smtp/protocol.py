@@ -68,6 +68,10 @@ class Protocol:
         """Whether no octet of a reply is waiting for the rest."""
         return self._reader.is_empty
 
+    def conceal(self, secrets: list[bytes]) -> None:
+        """From now on these never come out of a reply's text."""
+        self._reader.secrets = secrets
+
     def command(self, phase: str, line: bytes) -> None:
         """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""
         self._steps.append(_Step(phase, command_line(line)))

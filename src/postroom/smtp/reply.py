@@ -65,9 +65,10 @@ of the message may have left. addresses: (address, Reply) of every RCPT that was
 
 
 class ReplyReader:
-    """Octets in any portions to whole replies."""
+    """Octets in any portions to whole replies. secrets: what is replaced by *** in every text."""
 
     def __init__(self):
+        self.secrets = []
         self._octets, self._code, self._lines, self._count = b"", None, [], 0
 
     @property
@@ -88,6 +89,11 @@ class ReplyReader:
             raise ProtocolError("the relay sends a line without end")
 
     def _line(self, line):
+        code = line[:4] if line[:3].isdigit() else b""
+        text = line[len(code):]
+        for secret in self.secrets:
+            text = text.replace(secret, b"***")
+        line = code + text
         found = LINE.fullmatch(line[:MOST_LINE])
         if found is None:
             raise ProtocolError(f'the relay says "{printable(line[:80])}", which is no SMTP reply')

@@ -13,7 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from postroom.errors import PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
@@ -60,6 +60,7 @@ class Session:
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
         self._protocol, self._out, self._heard = Protocol(), deque(), []
         self._progress = time.monotonic()
+        self._name = _literal(line.getsockname()[0]).encode("ascii")
 
     @classmethod
     def open(cls, relay: Relay, transcript: Transcript | None = None, wake: int | None = None,
@@ -150,7 +151,7 @@ class Session:
 
     def _hello(self):
         self.capabilities = {}
-        name = _literal(self._line.getsockname()[0]).encode("ascii")
+        name = self._name
         reply = self._ask("ehlo", b"EHLO " + name)
         if reply.is_permanent and self.relay.security == "plain" and not self.relay.username:
             reply = self._ask("helo", b"HELO " + name)
@@ -177,6 +178,8 @@ class Session:
         except ssl.SSLCertVerificationError as error:
             raise RelayRefused(f"the relay's certificate is not good: {error.verify_message}", self.relay.name,
                                "correct the host's name, or name the CA's file in `ca_file`") from None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            raise RelayUnavailable("the relay closed the connection during the TLS handshake", self.relay.name, "run it again later") from None
         except ssl.SSLError as error:
             raise RelayRefused(f"TLS did not come about ({error.reason or error})", self.relay.name,
                                "check `port` and `security`: 465 is tls, 587 is starttls") from None
@@ -204,6 +207,8 @@ class Session:
         if "AUTH" not in self.capabilities:
             raise RelayRefused("the relay offers no login", relay.name, "use the port for submission (587 or 465), or leave the login out")
         password = relay.password.get_secret_value()
+        # From here on, whatever the relay says in whichever reply: its words go to the screen, the journal and the log.
+        self._protocol.conceal(auth.secrets(relay.username, password))
         try:
             for line in auth.lines(auth.chosen(self.capabilities["AUTH"]), relay.username, password):
                 reply = self._ask(AUTH, line)
@@ -319,14 +324,10 @@ class Session:
         return answers
 
     def _hear(self, event):
-        reply = event.reply
-        if event.phase == AUTH and self.relay.password is not None:
-            words = (self.relay.username, self.relay.password.get_secret_value())
-            reply = replace(reply, lines=tuple(auth.scrubbed(line, *words) for line in reply.lines))
         if self._transcript:
-            self._transcript.heard(event.phase, reply)
+            self._transcript.heard(event.phase, event.reply)
         if event.phase not in FITTING:
-            self._heard.append(reply)
+            self._heard.append(event.reply)
 
     def _broken(self, error):
         """Writing failed: read what the relay had still said, then judge."""

@@ -65,9 +65,10 @@ def test_a_status_that_looks_just_now_does_not_refuse_a_run(tmp_path):
     looking = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "j")], stdout=subprocess.PIPE)
     looking.stdout.readline()
 
+    entered = 0
     for _ in range(20):
         with RunLock(str(tmp_path / "j"), "digest", ""):
-            pass
+            entered += 1
 
-    looking.wait(10)
+    assert (entered, looking.wait(10)) == (20, 0)
     looking.stdout.close()

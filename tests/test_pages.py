@@ -35,6 +35,9 @@ CALLS = ["<img src=\"{}\">", "<link rel=stylesheet href=\"{}\">", "<style>@impor
          "<style>@font-face{{font-family:f;src:url({})}}*{{font-family:f}}</style><p>x</p>", "<embed src=\"{}\">", "<audio src=\"{}\" autoplay></audio>"]
 
 
+CALLS += ["<frameset><frame src=\"{}\"></frameset>", "<iframe srcdoc=\"<link rel=preconnect href='{}'>\"></iframe>", "<LINK\n rel=preconnect href=\"{}\">", "<link/rel=preconnect href=\"{}\">",
+          "<svg><foreignObject><iframe src=\"{}\"></iframe></foreignObject></svg>", "<link rel=dns-prefetch href=\"{0}\"><link rel=modulepreload href=\"{0}\">",
+          "<script type=speculationrules>{{\"prefetch\": [{{\"source\": \"list\", \"urls\": [\"{}\"]}}]}}</script>"]
 # What HTML takes for the end of a comment or for a blank is not what a quick look takes for it.
 CALLS += [before + "<img src=\"{}\">" + after for before, after in (("<!-->", "--><!doctype html>"), ("<!--->", "--><!doctype html>"), ("<!--a--!>", "--><!doctype html>"),
                                                                       ("\u00a0<!doctype html>", ""), ("<!doctype html <p>", "<!doctype html>"), ("<!doctype", ">"))]
@@ -174,10 +177,11 @@ def test_a_new_preview_replaces_the_old_one_whole_or_not_at_all(folder):
 
 
 class Listener:
-    """An HTTP server on loopback that notes who calls."""
+    """An HTTP server on loopback that notes who calls, and who only connects."""
 
     def __enter__(self):
         calls = self.calls = []
+        listener, self.connections = self, 0
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
@@ -192,6 +196,10 @@ class Listener:
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
+
+            def process_request(self, request, client_address):
+                listener.connections += 1
+                super().process_request(request, client_address)
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -219,6 +227,17 @@ def browser():
     return dump
 
 
+def test_a_message_opened_by_itself_leads_nowhere(browser, folder):
+    """Somebody may open the file of one message instead of the page."""
+    with Listener() as listener:
+        folder.write("digest.html", f"{{% raw %}}<meta http-equiv=refresh content='0;url={listener.url}/away'><link rel=preconnect href='{listener.url}'>{{% endraw %}}Hello")
+        written = write_preview(messages_of(folder), str(folder.path / "seen"), "x")
+
+        seen = browser((Path(written.directory) / "messages" / "0001.html").as_uri())
+
+    assert "Hello" in seen and (listener.calls, listener.connections) == ([], 0)
+
+
 def test_the_listener_would_hear_a_page_that_calls(browser, tmp_path):
     """The proof that the next test can fail."""
     with Listener() as listener:
@@ -226,7 +245,7 @@ def test_the_listener_would_hear_a_page_that_calls(browser, tmp_path):
 
         browser((tmp_path / "page.html").as_uri())
 
-    assert sorted(listener.calls) == ["/fetch", "/image"]
+    assert sorted(listener.calls) == ["/fetch", "/image"] and listener.connections
 
 
 @pytest.mark.timeout(300)
@@ -250,7 +269,7 @@ def test_in_a_browser_no_mail_runs_a_script_or_calls_anybody(browser, folder):
         folder.write("frames.html", "<!doctype html><title>unharmed</title>" + "".join(frames))
         seen.append(browser((folder.path / "frames.html").as_uri()))
 
-    assert listener.calls == []
+    assert (listener.calls, listener.connections) == ([], 0)
     assert all("<title>unharmed" in page for page in seen)
     assert 'src="messages/0001.html"' in seen[0] and 'title="The HTML for ann@example.com"' in seen[0]
 

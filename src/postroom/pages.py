@@ -24,6 +24,9 @@ from jinja2 import Environment, PackageLoader
 MAIL_POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; form-action 'none'"
 DOCTYPE = re.compile(r"<!doctype[^<>]*>", re.IGNORECASE)
 DOCTYPE_WITHIN = 10_000
+# A tag's name ends at a blank, "/" or ">" (HTML section 13.2.5.8).
+REACHING = re.compile(r"<(/?)(link|meta|base|iframe|frame|frameset|object|embed|applet|portal|fencedframe)(?=[\s/>])", re.IGNORECASE)
+COLOR_SCHEME = re.compile(r"""<meta\s+name=["']color-scheme["']\s+content=["']([a-z ]{1,30})["']""", re.IGNORECASE)
 CID = re.compile(r"cid:([^\"'\s<>)]+)", re.IGNORECASE)
 REMOTE = re.compile(r"""(?:src|background)\s*=\s*["']?https?:|url\(\s*["']?https?:""", re.IGNORECASE)
 # What keeps its ending: no browser and no desktop runs what is in these when they are opened from the disk.
@@ -140,7 +143,11 @@ class Book:
 
 
 def _framed(source, by_id):
-    """A mail's HTML for its frame: pictures from files, nothing from the network, no link that leads anywhere."""
+    """A mail's HTML for its frame: pictures from files, nothing from the network, no link that leads anywhere.
+
+    The policy stops what would load; what opens a connection without loading anything, or leads away by itself, no policy
+    stops (`preconnect`, frames, refresh), so those elements are made into ones that mean nothing.
+    """
     def link(found):
         return by_id.get(urllib.parse.unquote(html.unescape(found[1]))) or found[0]
 
@@ -148,7 +155,9 @@ def _framed(source, by_id):
     # where it stands itself it is one too many, which browsers skip.
     doctype = found[0] if (found := DOCTYPE.search(source[:DOCTYPE_WITHIN])) else ""
     guard = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{MAIL_POLICY}"><base target="_blank">'
-    return doctype + guard + CID.sub(link, source)
+    if found := COLOR_SCHEME.search(source):
+        guard += f'<meta name="color-scheme" content="{found[1]}">'
+    return doctype + guard + REACHING.sub(r"<\1x-\2", CID.sub(link, source))
 
 
 def _policy(style, script=None):

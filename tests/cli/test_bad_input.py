@@ -50,6 +50,7 @@ FAULTS = {
     "a media type without end": ({"campaign.yaml": CAMPAIGN + f"attachments:\n  - {{file: campaign.yaml, type: application/{'x' * 200}}}\n"}, ["media type", "campaign.yaml, line 15"]),
     "text made from HTML that has none": ({"campaign.yaml": CAMPAIGN.replace("text: digest.txt\n", ""), "digest.html": "<img src=x>"},
                                           ["text made from the HTML is empty", "campaign.yaml, line 6", "row 2", "`text: none`"]),
+    "a variable that is none": ({"campaign.yaml": CAMPAIGN + "  username: ann\n  password: 'secretA${secretB'\n"}, ['a "${" here begins no variable', "campaign.yaml, line 15"]),
     "key in capitals": ({"campaign.yaml": CAMPAIGN.replace("html:", "HTML:")}, ['"HTML" is not known', "campaign.yaml, line 6", '"html"?']),
     "a line of .env that is none": ({".env": "A=b\nthis is nothing\n"}, ["this line is not NAME=value", ".env, line 2"]),
     "half a character": ({"digest.html": '{{ "\\ud800" }}'}, ["half a character", "digest.html", "row 2"]),

@@ -721,3 +721,84 @@ def test_escape_sequences_of_a_cell_do_not_reach_the_terminal(folder):
     said = postroom("check", "campaign.yaml")
 
     assert said.exit == 2 and "\x1b" not in said.err and "\\x1b[2Jx" in said.err
+
+
+@pytest.mark.parametrize("later", ["421 4.7.0 not now", "451 4.7.1 not now"])
+def test_a_repeat_that_did_not_go_stays_the_same_mail(folder, relay, later):
+    """The first copy may have arrived, whatever became of the second."""
+    lost = relay.answers["end of data"] = LostReply()
+    folder.write("recipients.csv", "email,first_name\nann@example.com,Ann\n")
+    folder.relay(relay.port)
+    send()
+    relay.answers["MAIL"] = later
+    again = send("--uncertain", "resend", "--json")
+    del relay.answers["MAIL"]
+    if later.startswith("451"):
+        journal(folder, "UPDATE delivery SET due_at = 0")
+    folder.write("recipients.csv", "email,first_name\nann@example.com,Anna\n")
+
+    changed = send("--uncertain", "resend")
+    folder.write("recipients.csv", "email,first_name\nann@example.com,Ann\n")
+    same = send("--uncertain", "resend")
+
+    assert balanced(again.json)["uncertain" if later.startswith("421") else "deferred"] == 1
+    assert changed.exit == 2 and "may have arrived, and would differ" in changed.err
+    assert same.exit == 0 and len(lost.octets) == 2 and lost.octets[0] == lost.octets[1]
+
+
+def test_a_slow_reconnect_saves_up_no_burst(folder, relay):
+    times, greetings = [], iter([0, 1.5, 0])
+    relay.after = lambda taken: times.append(time.monotonic())
+    relay.answers["greeting"] = lambda line: time.sleep(next(greetings, 0)) or "220 relay.test"
+    folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{number}@example.com,P\n" for number in range(3)))
+    folder.relay(relay.port, "  rate: 1 per 2 seconds\n  messages_per_session: 1\n")
+
+    assert send().exit == 0
+    assert all(later - earlier > 1.95 for earlier, later in zip(times, times[1:]))
+
+
+def test_with_a_limit_too_one_recipient_holds_up_nobody(folder, relay):
+    relay.answers[f"RCPT TO:<{ANN}>"] = "421 4.7.0 not this one"
+    folder.relay(relay.port)
+
+    first = send("--limit", "1", "--json")
+    second = send("--limit", "1", "--json")
+
+    assert (first.exit, first.json["sent"], second.exit, balanced(second.json)["sent"]) == (3, 0, 0, 1)
+    assert relay.recipients() == [ZOE]
+
+
+def test_nothing_is_skipped_before_the_person_agreed(folder, relay):
+    relay.answers["end of data"] = LostReply()
+    folder.relay(relay.port)
+    send("--limit", "1")
+
+    refused = postroom("send", "campaign.yaml", "--uncertain", "skip")
+
+    assert refused.exit == 2 and "add --yes" in refused.err.lower()
+    assert deliveries(folder)[ANN] == "uncertain"
+    assert send("--uncertain", "skip").exit == 0
+    assert deliveries(folder) == {ANN: "skipped", ZOE: "sent"}
+
+
+def test_another_key_is_another_edition_whatever_one_accepts(folder, relay):
+    """With another key the journal recognises nobody: to go on would mail everybody again."""
+    folder.relay(relay.port)
+    send()
+    folder.campaign((folder.path / "campaign.yaml").read_text().replace("file: recipients.csv", "file: recipients.csv\n  key: [email, first_name]"))
+
+    said = send("--accept-changes")
+
+    assert (said.exit, len(relay.taken)) == (2, 2)
+    assert "`recipients.key`" in said.err and "new `edition`" in said.err
+
+
+def test_ctrl_c_at_the_last_mail_leaves_nothing_to_go_on_with(folder, relay):
+    process = []
+    relay.answers["end of data"] = lambda octets: len(relay.taken) == 1 and process[0].send_signal(signal.SIGINT) or "250 taken"
+    folder.relay(relay.port)
+    process.append(subprocess.Popen([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+
+    _, words = process[0].communicate(timeout=60)
+
+    assert process[0].returncode == 0 and "2 of 2 sent in all" in words and "Go on with" not in words

@@ -56,7 +56,7 @@ def test_variables_are_replaced_once_as_compose_files_have_it(folder, monkeypatc
 
 
 @pytest.mark.parametrize(("text", "words"), [("${B}", "the environment variable B is not set"), ("${B:?set the password}", "B is not set: set the password"),
-                                             ("${E:?no}", "E is not set: no"), ("${1A}", "1A"), ("${A", "A"), ("${A:+x}", "A")])
+                                             ("${E:?no}", "E is not set: no"), ("${1A}", "begins no variable"), ("${A", "begins no variable"), ("${A:+x}", "begins no variable")])
 def test_a_missing_or_broken_variable_is_named(folder, monkeypatch, text, words):
     monkeypatch.delenv("B", raising=False)
     monkeypatch.setenv("E", "")

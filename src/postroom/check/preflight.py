@@ -39,6 +39,11 @@ class Plan:
         """
         self._rows.execute("UPDATE listed SET digest = ?, date = ?, utc_offset = ?, late = ? WHERE line = ?", (digest, date, utc_offset, late, line))
 
+    def leave_out_late(self, count: int) -> None:
+        """So many of the late ones, the last of the table, are not mailed in this run."""
+        self._rows.execute("UPDATE listed SET digest = NULL WHERE line IN (SELECT line FROM listed WHERE digest IS NOT NULL AND late "
+                           "ORDER BY line DESC LIMIT ?)", (count,))
+
     def listed(self) -> Iterator[tuple[str, str]]:
         """(key, digest or "") of every recipient."""
         return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed")
@@ -54,8 +59,8 @@ class Plan:
 class Preflight:
     """Looks at every row once. After run(): the counts, the plan, and the faults.
 
-    states: keys to what the journal knows of them (state, reason, row_digest, date, utc_offset, attempts, due_at); empty where there is none.
-    unknown: recipients that the journal has never seen.
+    states: keys to what the journal knows of them (state, reason, row_digest, date, utc_offset, may_have_arrived, attempts, due_at); empty where there is none.
+    going: how many are mailed in this run, `late` of them behind the others. unknown: recipients that the journal has never seen.
     limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
     the mail that it repeats. now: seconds since the epoch, for what is due.
     """
@@ -65,7 +70,7 @@ class Preflight:
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
         self.limit, self.resend, self.accept_changes = limit, resend, accept_changes
         self.plan, self.faults, self.more_faults = Plan(), [], 0
-        self.recipients = self.duplicates = self.unknown = self.going = 0
+        self.recipients = self.duplicates = self.unknown = self.going = self.late = 0
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
@@ -80,6 +85,9 @@ class Preflight:
             self._fault(error)
         if not self.recipients and not self.faults:
             self._fault(RecipientError("the table has no rows", Place(self.table.file, 2), "add one line for each recipient"))
+        if self.limit is not None and self.going > self.limit:
+            self.plan.leave_out_late(self.going - self.limit)
+            self.going = self.limit
         return self
 
     def passed(self) -> "Preflight":
@@ -120,8 +128,12 @@ class Preflight:
         if (earlier := self.plan.add(line, key, files)) is not None:
             return self._duplicate(line, own.address, earlier, files)
         self.unknown += delivery is None
-        if self._goes(delivery) and (self.limit is None or self.going < self.limit):
-            self._going(line, row, key, delivery)
+        if not self._goes(delivery):
+            return
+        # Somebody at whose mail the relay closed must not hold up everybody behind.
+        late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
+        if late or self.limit is None or self.going - self.late < self.limit:
+            self._going(line, row, key, delivery, late)
 
     def _duplicate(self, line, address, earlier, files):
         self.duplicates += 1
@@ -140,16 +152,15 @@ class Preflight:
             return self.resend
         return delivery.state == SKIPPED and delivery.reason == REMOVED
 
-    def _going(self, line, row, key, delivery):
+    def _going(self, line, row, key, delivery, late):
         rendered = self.composer.render(row, line, key)
-        repeats = delivery is not None and delivery.state in (UNCERTAIN, LEAVING)
+        repeats = delivery is not None and (delivery.may_have_arrived or delivery.state == LEAVING)
         if repeats and delivery.row_digest != rendered.digest and not self.accept_changes:
             raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
                                  Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
-        # Somebody at whose mail the relay closed must not hold up everybody behind.
-        late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
         self.plan.goes(line, rendered.digest, *((delivery.date, delivery.utc_offset) if repeats else (None, None)), late)
         self.going += 1
+        self.late += late
         self.first = self.first or rendered
         if self.largest is None or rendered.size > self.largest.size:
             self.largest = rendered

@@ -27,6 +27,7 @@ from postroom.smtp.session import Relay, Session
 from postroom.smtp.transcript import Transcript
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
+KEY = "`recipients.key`"
 COUNTS = ("recipients", *STATES, "skipped_reasons", "remaining", "due_at")
 
 
@@ -108,8 +109,6 @@ class Run:
 
     def _run(self, edition, relay, account):
         edition.recover()
-        if self.arguments.uncertain == "skip":
-            edition.skip_uncertain()
         self.before = edition.counts(running=False)
         composer = self._composer(edition)
         self._preflight(composer, edition.states)
@@ -142,11 +141,10 @@ class Run:
         began = edition.began_at if edition else None
         now = datetime.datetime.fromtimestamp(time.time() if began is None else began, campaign.zone).astimezone(campaign.zone)
         composer = Composer(campaign, Table(campaign), now)
-        if not self.arguments.accept_changes:
-            if edition is not None and edition.file is not None:
-                self._same_as_before(edition, composer)
-            elif self.journal_path == default_journal(campaign.project.root):
-                self._not_forgotten()
+        if edition is not None and edition.began_at is not None:
+            self._same_as_before(edition, changed(edition.content, composer))
+        elif not self.arguments.accept_changes and self.journal_path == default_journal(campaign.project.root):
+            self._not_forgotten()
         return composer
 
     def _not_forgotten(self):
@@ -165,11 +163,17 @@ class Run:
                 raise JournalError("this journal knows the campaign: the project's root was here, and what was sent would be forgotten",
                                    document_path(path), "put postroom.yaml back beside it, or say --accept-changes to begin anew")
 
-    def _same_as_before(self, edition, composer):
-        if edition.file and edition.file != self._file() and edition.began_at is not None:
+    def _same_as_before(self, edition, names):
+        if KEY in names:
+            # No journal could tell any more who had this edition already.
+            raise CampaignError("what makes a recipient the same one (`recipients.key`) changed since this edition's first mail", Place(self.campaign.file),
+                                "put it back, or give the campaign a new `edition`, which mails everyone again")
+        if self.arguments.accept_changes:
+            return
+        if edition.file != self._file():
             raise JournalError(f'the journal knows this name and edition from another file, "{edition.file}"', self.campaign.place("name"),
                                "give this campaign another name or edition; --accept-changes if the file was moved")
-        if edition.began_at is not None and (names := changed(edition.content, composer)):
+        if names:
             raise CampaignError(f"{', '.join(names)} changed since this edition's first mail", Place(self.campaign.file),
                                 "put it back, give the campaign a new `edition` (which mails everyone again), or say --accept-changes")
 
@@ -192,6 +196,8 @@ class Run:
         self.checked.passed()
 
     def _enrol(self, edition, composer):
+        if self.arguments.uncertain == "skip":
+            edition.skip_uncertain()
         edition.enrol(self.checked.plan.listed(), duplicates=self.checked.duplicates, file=self._file(), content=composer.content(),
                       accept_changes=self.arguments.accept_changes)
 
@@ -265,7 +271,8 @@ class Run:
         if counts["uncertain"]:
             say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
                 f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
-        if closed_by is not None:
+        # A signal that came while the last of them was finished left nothing to go on with.
+        if self.error or closed_by is not None and counts["pending"]:
             say(f"Go on with: {again}")
             return self.error.exit_code if self.error else signalled(number)
         if counts["pending"]:

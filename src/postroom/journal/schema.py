@@ -27,6 +27,7 @@ CREATE TABLE delivery(
   date INTEGER,                       -- the Date of the message that left
   utc_offset INTEGER,                 -- the zone it was written in, seconds east of UTC
   message_id TEXT,
+  may_have_arrived INTEGER NOT NULL DEFAULT 0, -- once uncertain: whatever leaves from then on is the same mail again
   repeat INTEGER NOT NULL DEFAULT 0,  -- 0: the first mail, an intended second one counts up
   attempts INTEGER NOT NULL DEFAULT 0,
   due_at REAL,

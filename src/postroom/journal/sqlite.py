@@ -20,7 +20,7 @@ BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
 
-COLUMNS = "key state reason row_digest date utc_offset message_id repeat attempts due_at"
+COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
 Delivery.__doc__ = "What the journal knows of one recipient of an edition; times in UTC seconds."
 EditionName = namedtuple("EditionName", "name edition file")
@@ -130,7 +130,7 @@ class Edition:
             rows.execute("DELETE FROM temp.listed")
             rows.executemany("INSERT OR IGNORE INTO temp.listed VALUES(?, ?)", listed)
             rows.execute("INSERT INTO delivery(campaign, key, state, row_digest) SELECT ?, key, ?, digest FROM temp.listed WHERE true "
-                         "ON CONFLICT DO UPDATE SET row_digest = excluded.row_digest WHERE excluded.row_digest != '' AND state IN (?, ?)",
+                         "ON CONFLICT DO UPDATE SET row_digest = excluded.row_digest WHERE excluded.row_digest != '' AND NOT may_have_arrived AND state IN (?, ?)",
                          (self.id, PENDING, PENDING, DEFERRED))
             gone = "campaign = ? AND key NOT IN (SELECT key FROM temp.listed)"
             rows.execute(f"DELETE FROM delivery WHERE {gone} AND state = ? AND attempts = 0", (self.id, PENDING))
@@ -208,7 +208,7 @@ class Edition:
             rows.execute("INSERT INTO attempt(campaign, key, variant, number, at, state, phase, text) "
                          "SELECT campaign, key, variant, attempts, ?, ?, 'end of data', ? FROM delivery WHERE campaign = ? AND state = ?",
                          (self.journal.clock(), after, words, self.id, before))
-            return rows.execute("UPDATE delivery SET state = ?, reason = ? WHERE campaign = ? AND state = ?",
+            return rows.execute("UPDATE delivery SET state = ?, reason = ?, may_have_arrived = 1 WHERE campaign = ? AND state = ?",
                                 (after, words, self.id, before)).rowcount
 
     def _leaves(self, rows, message, now):
@@ -225,8 +225,10 @@ class Edition:
         if fate.state not in MAY_FOLLOW[LEAVING]:
             raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
         due_at = now + DEFER_SECONDS if fate.state == DEFERRED else None
-        changed = rows.execute("UPDATE delivery SET state = ?, reason = ?, due_at = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
-                               (fate.state, fate.reason, due_at, self.id, message.key, LEAVING))
+        # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
+        changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, "
+                               "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
+                               (fate.state, PENDING, UNCERTAIN, fate.state, fate.reason, due_at, fate.state, UNCERTAIN, self.id, message.key, LEAVING))
         if changed.rowcount != 1:
             raise JournalError(f"row {message.row} was answered but had not left", self.journal.path, "report this as a fault")
         attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT ?, ?, attempts, ?, ?, ?, ?, ?, ? "

@@ -95,7 +95,8 @@ class Project:
             return "$"
         name, operator, word = found[1], found[2], found[3]
         if name is None:
-            raise Unset(f'"{shown(found[0])}" is not a variable; write ${{NAME}}, or $$ for a dollar sign')
+            # Not quoted: it may be part of a password.
+            raise Unset('a "${" here begins no variable; write ${NAME}, or $$ for a dollar sign')
         value = self.environment.get(name)
         if value is not None and not is_text(value):
             raise Unset(f"the environment variable {name} is not UTF-8")

@@ -26,14 +26,15 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
     fates: list[Fate] = []
     try:
         while queue or line.in_flight and queue.closed_by is None:
-            now = time.monotonic()
-            free = pace.free(now)
+            free = pace.free(time.monotonic())
             if free:
                 line.ready()
             leaving = queue.take(min(free, line.room))
             journal.turn(fates, leaving)
             answered, fates = fates, []
             told(answered, leaving)
+            # A reconnect or the disk may have taken a while: what counts is when the mail leaves.
+            now = time.monotonic()
             pace.left(len(leaving), now)
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
             full = line.room <= len(leaving) and (leaving or line.in_flight)

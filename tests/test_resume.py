@@ -146,6 +146,7 @@ def test_ctrl_c_before_the_first_mail_leaves_nothing_behind(campaign, chance):
             time.sleep(chance.random() * 0.4)
             process.send_signal(signal.SIGINT)
             words = process.communicate(timeout=SECONDS)[1]
-            assert process.returncode in (0, 130), words
+            # Interrupted inside eval(), as imports of others use it, Python ends itself by the signal; a shell calls both 130.
+            assert process.returncode in (0, 130, -signal.SIGINT), words
             assert "Traceback" not in words
         finish_and_count(campaign, relay, 0)

@@ -793,6 +793,18 @@ def test_another_key_is_another_edition_whatever_one_accepts(folder, relay):
     assert "`recipients.key`" in said.err and "new `edition`" in said.err
 
 
+def test_ctrl_c_behind_the_last_word_changes_no_exit_code(folder, relay):
+    folder.relay(relay.port)
+    send()
+    process = subprocess.Popen([sys.executable, "-m", "postroom", "send", "campaign.yaml", "--yes"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    said = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+    assert said.startswith("Nothing is left to send") and process.returncode in (0, 130)
+
+
 def test_ctrl_c_at_the_last_mail_leaves_nothing_to_go_on_with(folder, relay):
     process = []
     relay.answers["end of data"] = lambda octets: len(relay.taken) == 1 and process[0].send_signal(signal.SIGINT) or "250 taken"

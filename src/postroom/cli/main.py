@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         return _own_fault(error)
+    finally:
+        # What there was to do is done: a Ctrl-C while Python cleans up must not take the place of the exit code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(words):

@@ -11,7 +11,10 @@ SHARED = CAMPAIGN + "attachments: ['{{ doc }}']\n"
 # What a person changes -> the words that must stand in the one message: what is wrong, and where.
 FAULTS = {
     "misspelt key": ({"campaign.yaml": CAMPAIGN.replace("subject:", "subjct:")}, ['"subjct" is not known', "campaign.yaml, line 5", '"subject"?']),
-    "key of a later release": ({"campaign.yaml": CAMPAIGN + "extends: base.yaml\n"}, ['"extends" is not known', "campaign.yaml, line 14"]),
+    "key of a later release": ({"campaign.yaml": CAMPAIGN + "delivery: {}\n"}, ['"delivery" is not known', "campaign.yaml, line 14"]),
+    "extends a file that is not there": ({"campaign.yaml": CAMPAIGN + "extends: base.yaml\n"}, ['"base.yaml": there is no such file', "campaign.yaml, line 14"]),
+    "a wrong value in the shared settings": ({"postroom.yaml": "# shared\nsmtp:\n  port: many\n", "campaign.yaml": CAMPAIGN.replace("  port: 2525\n", "")},
+                                             ["smtp.port", "postroom.yaml, line 3"]),
     "missing template": ({"campaign.yaml": CAMPAIGN.replace("digest.html", "gone.html")}, ['"gone.html": there is no such file', "campaign.yaml, line 6"]),
     "template syntax": ({"digest.html": "<p>\n{% if x %}\n</p>\n"}, ["template syntax", "digest.html, line 2"]),
     "CSS that looks like a comment": ({"digest.html": "<style>a{#top}</style>\n"}, ["template syntax", "digest.html, line 1", "raw"]),
@@ -97,7 +100,7 @@ def test_the_same_fault_in_json_has_what_where_and_do(folder, fault):
     assert document["sent"] in (None, 0)
     assert document["this_run"] == {"sent": 0, "rejected": 0, "deferred": 0, "uncertain": 0}
     assert document["error"]["what"] and document["error"]["do"]
-    assert document["error"]["where"]["file"] in ("campaign.yaml", "recipients.csv", "digest.html", ".env")
+    assert document["error"]["where"]["file"] in ("campaign.yaml", "recipients.csv", "digest.html", ".env", "postroom.yaml")
 
 
 def test_check_shows_every_fault_at_once(folder):

@@ -27,15 +27,6 @@ def test_without_postroom_yaml_the_root_is_the_campaigns_folder(folder):
     assert project(folder, "a/campaign.yaml").root == str(folder.path / "a")
 
 
-def test_settings_in_postroom_yaml_are_refused_not_ignored(folder):
-    folder.write("postroom.yaml", "smtp:\n  host: x\n")
-
-    with pytest.raises(CampaignError, match='"smtp" is not known here') as error:
-        project(folder)
-
-    assert str(error.value.where) == "postroom.yaml, line 1, column 1"
-
-
 def test_a_root_that_moved_up_does_not_forget_the_journal(folder):
     folder.write("a/campaign.yaml", CAMPAIGN)
     folder.write("a/.postroom/journal.sqlite3", "")

@@ -5,6 +5,7 @@ values only. What names the relay's account is wanted only by what connects to i
 """
 
 import difflib
+import os
 import re
 import zoneinfo
 from collections import namedtuple
@@ -14,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from postroom.address import CONTROL, AddressError, parse_mailbox, shown
 from postroom.errors import CampaignError, Faults, Place
-from postroom.read import marked_yaml
-from postroom.read.project import Project, Unset, display
+from postroom.read.project import Project, Unset
+from postroom.read.settings import EXTENDS, Settings, gathered
 
 MOST_FILE_OCTETS = 50 << 20
 # RFC 5322 section 2.2: printable US-ASCII but the colon.
@@ -23,10 +24,15 @@ HEADER_NAME = re.compile(r"[!-9;-~]{1,64}")
 # Those that postroom writes itself, or that only a server or a resending client may write.
 OWN_HEADERS = {"from", "to", "cc", "bcc", "reply-to", "sender", "subject", "date", "message-id", "mime-version", "precedence",
                "auto-submitted", "list-unsubscribe", "list-unsubscribe-post", "return-path", "received", "dkim-signature"}
-UNITS = {"second": 1, "minute": 60}
+UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/|\s+per\s+)\s*([1-9][0-9]{0,8})?\s*(second|minute|hour|day)s?")
 PORTS = {"plain": 25, "starttls": 587, "tls": 465}
-SECRETS = {("smtp", "username"), ("smtp", "password"), ("smtp", "host"), ("smtp", "ca_file")}
+# What only a connection needs. A missing variable in one of these is no fault before that.
+WANTED_TO_CONNECT = {("smtp", key) for key in ("username", "password", "password_command", "token_command", "host", "ca_file")}
+NOT_SET = "not-set.invalid"
+# Where a path may stand: it is relative to the file that it is written in.
+PATHS = [("html",), ("text",), ("recipients", "file"), ("images", None), ("attachments",), ("attachments", None), ("attachments", "file"),
+         ("attachments", None, "file"), ("smtp", "ca_file"), ("allow_paths",), ("allow_paths", None)]
 
 Window = namedtuple("Window", "count seconds")
 Window.__doc__ = "At most `count` messages in any `seconds` (sliding)."
@@ -46,12 +52,15 @@ def _one_or_list(value):
     return value if isinstance(value, list) or value is None else [value]
 
 
+def _command(value):
+    # A line is a shell's line, as in the settings of other mailers; a list is a program and its words.
+    return value if isinstance(value, list) else ["/bin/sh", "-c", _as_written(value)]
+
+
 def _window(value):
     found = RATE.fullmatch(str(value).strip().lower())
     if not found:
-        raise ValueError(f'"{value}" is not a rate; write such as 10/second or 1 per 2 seconds')
-    if found[3] not in UNITS:
-        raise ValueError(f"rates are per second or per minute; windows of a {found[3]} come with a later release")
+        raise ValueError(f'"{value}" is not a rate; write such as 10/second, 1 per 2 seconds or 400/day')
     return Window(int(found[1]), int(found[2] or 1) * UNITS[found[3]])
 
 
@@ -102,6 +111,29 @@ def _plain_text(value):
     return value
 
 
+def _with_preset(value):
+    """What `provider` fills in for all that is not given beside it."""
+    if (name := value.get("provider")) is None:
+        return value
+    from postroom.read import providers
+
+    preset = providers.provider(_as_written(name))
+    filled = {"host": preset.host, "rate": list(preset.rate), "messages_per_session": preset.messages_per_session}
+    ports, port, security = preset.ports, value.get("port"), value.get("security")
+    if port is None:
+        # The port for the security asked for; else the preset's first, which is an encrypted one.
+        port = next((one for one, kind in ports.items() if security in (None, kind)), None)
+    if security is None:
+        security = ports.get(port)
+    filled |= {"port": port, "security": security}
+    return {**{key: one for key, one in filled.items() if one}, **value}
+
+
+def _with_usual_port(value):
+    security = value.get("security") or ("tls" if str(value.get("port")) == "465" else "starttls")
+    return {"port": PORTS.get(str(security)), **value, "security": security}
+
+
 def _host(value):
     if re.search(r"[\s/@\[\]\x00-\x1f\x7f]", str(value)) or str(value).count(":") == 1:
         raise ValueError(f'"{shown(str(value))}" is not the name of a host; the port has a key of its own')
@@ -110,6 +142,7 @@ def _host(value):
 
 Text = Annotated[str, BeforeValidator(_as_written)]
 Name = Annotated[Text, Field(min_length=1)]
+Command = Annotated[tuple[Name, ...], BeforeValidator(_command), Field(min_length=1)]
 Mailboxes = Annotated[tuple[Name, ...], BeforeValidator(_one_or_list)]
 
 
@@ -155,13 +188,20 @@ class Unsubscribe(_Strict):
 
 
 class Smtp(_Strict):
-    """The relay and who we are there. security: never falls back to plain by itself."""
+    """The relay and who we are there. security: never falls back to plain by itself.
 
+    provider: a preset's name, which fills what is not given. The credential is `password`, what `password_command` or
+    `token_command` prints (a token logs in by XOAUTH2), or else comes from the keyring or the terminal.
+    """
+
+    provider: Text | None = None
     host: Annotated[Name, BeforeValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     security: Literal["plain", "starttls", "tls"] | None = None
     username: Text | None = None
     password: Annotated[SecretStr, BeforeValidator(_as_written)] | None = None
+    password_command: Command | None = None
+    token_command: Command | None = None
     rate: Annotated[tuple[Annotated[Window, BeforeValidator(_window)], ...], BeforeValidator(_one_or_list)] = ()
     messages_per_session: Annotated[int, Field(ge=1)] | None = None
     ca_file: Name | None = None
@@ -169,16 +209,16 @@ class Smtp(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_port(cls, value):
-        if isinstance(value, dict):
-            security = value.get("security") or ("tls" if str(value.get("port")) == "465" else "starttls")
-            value = {"port": PORTS.get(str(security)), **value, "security": security}
-        return value
+    def _usual(cls, value):
+        return _with_usual_port(_with_preset(value)) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _login_is_whole(self):
-        if (self.username is None) != (self.password is None):
-            raise ValueError("a login wants both `username` and `password`")
+        given = [key for key in ("password", "password_command", "token_command") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"`{given[0]}` and `{given[1]}` both say how to log in; keep one of them")
+        if self.username is None and given:
+            raise ValueError(f"`{given[0]}` without `username`: a login wants both")
         return self
 
     @property
@@ -212,7 +252,8 @@ class Campaign(_Strict):
     allow_paths: Annotated[tuple[Name, ...], BeforeValidator(_one_or_list)] = ()
 
     _project: Project = PrivateAttr()
-    _marked: marked_yaml.Marked = PrivateAttr()
+    _settings: Settings = PrivateAttr()
+    _unset: frozenset = PrivateAttr(frozenset())
 
     @property
     def project(self) -> Project:
@@ -221,11 +262,20 @@ class Campaign(_Strict):
     @property
     def file(self) -> str:
         """The campaign file's path as a person here would type it."""
-        return self._marked.file
+        return self._settings.file
 
     def place(self, *path) -> Place:
-        """Where a value such as ("smtp", "port") stands in the campaign file."""
-        return self._marked.place(path)
+        """Where a value such as ("smtp", "port") was written: in the campaign file, or one that it builds on."""
+        return self._settings.place(path)
+
+    def folder_of(self, *path) -> str:
+        """The folder of the file that a value was written in."""
+        return self._settings.folder(path)
+
+    @property
+    def login(self) -> str | None:
+        """The user name at the relay; None where there is none, or its variable is not set."""
+        return self.smtp.username if self.smtp and ("smtp", "username") not in self._unset else None
 
     @property
     def title(self) -> str:
@@ -249,54 +299,47 @@ def load(path: str, secrets: bool) -> Campaign:
     secrets: whether the relay's settings will be used. Where they are not (check, preview, a rehearsal), a missing
     variable in `smtp` is no fault. Raises Faults with every fault, or CampaignError for one that hides the others.
     """
-    shown_path = display(path)
-    try:
-        with open(path, "rb") as file:
-            octets = file.read(marked_yaml.MOST_OCTETS + 1)
-    except OSError as error:
-        raise CampaignError((error.strerror or "it cannot be read").lower(), Place(shown_path),
-                            "name the campaign's YAML file") from None
-    marked = marked_yaml.load(octets, shown_path)
-    if not isinstance(marked.value, dict):
-        raise CampaignError("a campaign is a map of keys such as name, from, subject", Place(shown_path, 1),
-                            "`postroom new DIR` writes one to start from")
     project = Project(path)
+    settings = gathered(path, project)
     faults = []
-    values = _interpolated(marked, project, secrets, faults)
-    campaign = _validated(values, marked, faults)
+    values, unset = _interpolated(settings, project, secrets, faults)
+    campaign = _validated(values, settings, faults)
     if faults:
         raise Faults(sorted(faults, key=lambda fault: fault.where.line))
-    campaign._project, campaign._marked = project, marked
+    campaign._project, campaign._settings, campaign._unset = project, settings, frozenset(unset)
     project.allow(campaign.allow_paths)
     return campaign
 
 
-def _validated(values, marked, faults):
+def _validated(values, settings, faults):
     try:
         campaign = Campaign.model_validate(values)
     except ValidationError as invalid:
-        faulty = {error.where.line for error in faults}
-        faults += [fault for fault in (_fault(error, marked) for error in invalid.errors(include_url=False))
-                   if fault.where.line not in faulty or fault.where.line == 1]
+        faulty = {(error.where.file, error.where.line) for error in faults}
+        faults += [fault for fault in (_fault(error, settings) for error in invalid.errors(include_url=False))
+                   if (fault.where.file, fault.where.line) not in faulty or fault.where.line == 1]
         return None
-    faults += _sense(campaign, marked)
+    faults += _sense(campaign, settings)
     return campaign
 
 
-def _sense(campaign, marked):
+def _sense(campaign, settings):
     """What only shows in several keys together."""
     if campaign.html is None and campaign.text in (None, "none"):
-        yield CampaignError("there is neither `html` nor `text`", marked.place(), "name the template of at least one")
+        yield CampaignError("there is neither `html` nor `text`", settings.place(), "name the template of at least one")
     if campaign.kind == "newsletter" and campaign.unsubscribe is None:
-        yield CampaignError("a newsletter must say how to unsubscribe", marked.place(("kind",)),
+        yield CampaignError("a newsletter must say how to unsubscribe", settings.place(("kind",)),
                             "add `unsubscribe` with a mailto, a url, or both; or `kind: personal`")
     for name in campaign.vars:
         if not name.isidentifier():
-            yield CampaignError(f'"{shown(name)}" cannot be a variable\'s name', marked.place(("vars", name)),
+            yield CampaignError(f'"{shown(name)}" cannot be a variable\'s name', settings.place(("vars", name)),
                                 "use letters, digits and underscores")
 
 
-def _interpolated(marked, project, secrets, faults):
+def _interpolated(settings, project, secrets, faults):
+    """(values, unset): ${X} replaced and paths made relative to the campaign's folder; the paths in the map of those whose variable is not set."""
+    unset = set()
+
     def walk(value, path):
         if isinstance(value, dict):
             inner = {key: walk(one, (*path, key)) for key, one in value.items()}
@@ -307,23 +350,34 @@ def _interpolated(marked, project, secrets, faults):
         if not isinstance(value, str):
             return value
         try:
-            return project.interpolated(value)
+            return _from_campaign(project.interpolated(value), path, settings, project)
         except Unset as error:
-            if path[:1] == ("smtp",) and not secrets:
-                return value if path in SECRETS else _LEFT_OUT
-            faults.append(CampaignError(str(error), marked.place(path), "set it, or write it into .env at the project's root"))
+            unset.add(path)
+            if path[:1] == ("smtp",) and path[:2] != ("smtp", "provider") and not secrets:
+                return NOT_SET if path[:2] in WANTED_TO_CONNECT else _LEFT_OUT
+            faults.append(CampaignError(str(error), settings.place(path), "set it, or write it into .env at the project's root"))
             return value
 
-    return walk(marked.value, ())
+    return walk(settings.value, ()), unset
+
+
+def _from_campaign(value, path, settings, project):
+    """A path as it is called from the campaign's folder, where another file wrote it; any other value as it is."""
+    if not any(len(path) == len(one) and all(mine in (None, theirs) for mine, theirs in zip(one, path, strict=True)) for one in PATHS):
+        return value
+    folder = settings.folder(path)
+    if folder == project.folder or value.startswith("~") or path == ("text",) and value == "none":
+        return value
+    return os.path.join(os.path.relpath(folder, project.folder), value)
 
 
 _LEFT_OUT = object()
 
 
-def _fault(error, marked):
+def _fault(error, settings):
     """One of pydantic's errors in our words. The input is never quoted: it may be a secret."""
     path = tuple("from" if part == "from_" else part for part in error["loc"] if part != "[key]")
-    place = marked.place(path)
+    place = settings.place(path)
     key = ".".join(str(part) for part in path)
     kind = error["type"]
     if kind == "extra_forbidden":
@@ -349,4 +403,4 @@ def _fault(error, marked):
 def _known_keys(path):
     models = {(): Campaign, ("recipients",): Recipients, ("unsubscribe",): Unsubscribe, ("smtp",): Smtp}
     model = models.get(path, Attachment)
-    return sorted(field.alias or name for name, field in model.model_fields.items())
+    return sorted([field.alias or name for name, field in model.model_fields.items()] + [EXTENDS] * (model is Campaign))

@@ -10,7 +10,6 @@ import stat
 
 from postroom.address import is_text, shown
 from postroom.errors import CampaignError, Place
-from postroom.read import marked_yaml
 
 ROOT_FILE, STATE_FOLDER = "postroom.yaml", ".postroom"
 # As Compose files have it: ${X}, ${X:-default}, ${X:?message}, and $$ for a dollar sign.
@@ -51,20 +50,7 @@ class Project:
                                     f"root is now {display(above)}: what was sent before would be forgotten",
                                     display(os.path.join(above, ROOT_FILE)),
                                     f"move the folder {STATE_FOLDER} beside {ROOT_FILE}, or remove {ROOT_FILE}")
-        self._empty(os.path.join(above, ROOT_FILE))
         return above
-
-    def _empty(self, path):
-        try:
-            with open(path, "rb") as file:
-                octets = file.read(marked_yaml.MOST_OCTETS + 1)
-        except OSError as error:
-            raise CampaignError(_reason(error), Place(display(path)), "make it readable") from None
-        settings = marked_yaml.load(octets, display(path))
-        if settings.value:
-            first = next(iter(settings.value)) if isinstance(settings.value, dict) else str(settings.value)
-            raise CampaignError(f'"{first}" is not known here', settings.place((first,)),
-                                f"keep settings in the campaign files; {ROOT_FILE} only marks the project's root")
 
     def _dotenv(self):
         path = os.path.join(self.root, ".env")
@@ -78,7 +64,7 @@ class Project:
         except UnicodeDecodeError:
             raise CampaignError("the file is not UTF-8", Place(display(path)), "save it as UTF-8") from None
         except OSError as error:
-            raise CampaignError(_reason(error), Place(display(path)), "make it readable") from None
+            raise CampaignError(reason(error), Place(display(path)), "make it readable") from None
         for binding in bindings:
             if binding.error:
                 raise CampaignError("this line is not NAME=value", Place(display(path), binding.original.line),
@@ -113,14 +99,14 @@ class Project:
         """Let the campaign read these too; relative to its folder."""
         self.allowed = tuple(os.path.realpath(os.path.join(self.folder, os.path.expanduser(path))) for path in paths)
 
-    def resolve(self, path: str, place) -> str:
+    def resolve(self, path: str, place, shown_as: str | None = None) -> str:
         """The real path of a file that the campaign names, links and `..` resolved, below the root or allowed.
 
-        Raises CampaignError where it leads elsewhere, is missing, or is not a regular file.
+        path: from the campaign's folder. shown_as: as the person wrote it, where that is not `path`. Raises CampaignError where it leads elsewhere, is missing, or is not a regular file.
         """
         if "\0" in path:
             raise CampaignError("a path cannot hold a NUL character", place, "correct the path")
-        real = os.path.realpath(os.path.join(self.folder, path))
+        real, path = os.path.realpath(os.path.join(self.folder, path)), shown_as or path
         if not any(_inside(real, folder) for folder in (self.root, *self.allowed)):
             raise CampaignError(f'"{shown(path)}" leads out of the project\'s root {display(self.root)}', place,
                                 f"move the file, name it in `allow_paths`, or put an empty {ROOT_FILE} higher up to widen the root")
@@ -129,7 +115,7 @@ class Project:
         try:
             mode = os.stat(real).st_mode
         except OSError as error:
-            raise CampaignError(f'"{shown(path)}": {_reason(error)}', place, "correct the path or add the file") from None
+            raise CampaignError(f'"{shown(path)}": {reason(error)}', place, "correct the path or add the file") from None
         if not stat.S_ISREG(mode):
             raise CampaignError(f'"{shown(path)}" is not a regular file', place, "name a file")
         return real
@@ -143,7 +129,7 @@ class Project:
             with open(descriptor, "rb") as file:
                 octets = file.read(most_octets + 1)
         except OSError as error:
-            raise CampaignError(f'"{shown(path)}": {_reason(error)}', place, "make it readable") from None
+            raise CampaignError(f'"{shown(path)}": {reason(error)}', place, "make it readable") from None
         if len(octets) > most_octets:
             raise CampaignError(f'"{shown(path)}" is larger than {most_octets:,} octets', place, "make it smaller")
         return octets
@@ -159,6 +145,7 @@ def _inside(path, folder):
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Why a file cannot be read, in words for people."""
     return {FileNotFoundError: "there is no such file", PermissionError: "it may not be read",
             IsADirectoryError: "it is a folder"}.get(type(error), (error.strerror or "it cannot be read").lower())

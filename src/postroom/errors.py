@@ -73,6 +73,10 @@ class RelayRefused(PostroomError):
     """The relay answers, but something must change first: login, certificate, sender, a size over its limit."""
 
 
+class LoginRefused(RelayRefused):
+    """The relay does not accept the password or token."""
+
+
 class RelayUnavailable(PostroomError):
     """The relay cannot be reached, or closes on us; the same command later may well work."""
 

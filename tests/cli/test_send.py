@@ -258,7 +258,7 @@ def test_a_refused_sender_stops_everything_and_blames_nobody(folder, relay):
     said = send("--json")
 
     assert (said.exit, balanced(said.json)["pending"], said.json["rejected"]) == (2, 2, 0)
-    assert said.json["error"]["what"] == "the relay refuses every message: 553 mail from must equal the login"
+    assert said.json["error"]["what"] == 'the relay refuses every message: "553 mail from must equal the login"'
     assert sum(command.startswith("MAIL") for command in relay.commands) == 1
     assert "Nothing was sent in this run." in said.err
     relay.answers.clear()

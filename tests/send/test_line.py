@@ -19,17 +19,19 @@ def message(name):
 
 
 def line_to(port, pause=time.sleep, most=None):
-    def opened():
-        return Session.open(To("127.0.0.1", port, "plain"))
+    relay = To("127.0.0.1", port, "plain")
 
-    return Line(opened, opened(), most, lambda seconds: bool(pause(seconds)))
+    def opened():
+        return Session.open(relay)
+
+    return Line(opened, opened(), most, lambda seconds: bool(pause(seconds)), relay)
 
 
 def pushed(line, *names):
     codes = []
     for name in names:
         line.ready()
-        codes += [answer.reply and answer.reply.code for answer in line.push([message(name)], None)]
+        codes += [fate.code for fate in line.push([message(name)], None)]
     return codes
 
 
@@ -86,7 +88,7 @@ def test_it_tries_for_a_while_with_growing_waits_then_gives_up(monkeypatch):
 
     with Relay() as relay:
         session = Session.open(To("127.0.0.1", relay.port, "plain"))
-        line = Line(refused, session, None, lambda seconds: bool(pause(seconds)))
+        line = Line(refused, session, None, lambda seconds: bool(pause(seconds)), To("127.0.0.1", relay.port, "plain"))
         session.quit()
         with pytest.raises(RelayUnavailable, match="connection refused"):
             line.ready()
@@ -104,7 +106,7 @@ def test_a_signal_ends_the_waiting():
     with Relay() as relay:
         session = Session.open(To("127.0.0.1", relay.port, "plain"))
         session.quit()
-    line = Line(refused, session, None, lambda seconds: True)
+    line = Line(refused, session, None, lambda seconds: True, To("127.0.0.1", port, "plain"))
     before = time.monotonic()
 
     with pytest.raises(RelayUnavailable):
@@ -122,7 +124,7 @@ def test_what_must_change_first_is_not_tried_again(relay):
 
     session = Session.open(To("127.0.0.1", relay.port, "plain"))
     session.quit()
-    line = Line(refused, session, None, lambda seconds: False)
+    line = Line(refused, session, None, lambda seconds: False, To("127.0.0.1", relay.port, "plain"))
 
     with pytest.raises(RelayRefused):
         line.ready()

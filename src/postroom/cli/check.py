@@ -2,7 +2,7 @@
 
 import datetime
 
-from postroom.cli.output import as_json, count, document, explain, say
+from postroom.cli.output import as_json, count, document, explain, interactive, say
 from postroom.errors import Faults, PostroomError, faults_of
 
 
@@ -32,10 +32,11 @@ def run(arguments) -> int:
         checked.passed()
         if arguments.relay:
             from postroom.send.gate import passed, relay_of
-            from postroom.smtp.session import Session
+            from postroom.send.line import logged_in
+            from postroom.send.secrets import asked
 
-            relay = relay_of(campaign)
-            passed(lambda: Session.open(relay), composer, checked.largest).quit()
+            relay = relay_of(campaign, asked if interactive() else None)
+            passed(lambda: logged_in(relay), composer, checked.largest).quit()
     except PostroomError as error:
         errors, exit_code = faults_of(error), error.exit_code
     return _answer(arguments, campaign, checked, errors, warnings, exit_code)

@@ -9,7 +9,7 @@ from postroom.address import shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.cli.arguments import default_journal, journal_path
-from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, say
+from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, say, sentence
 from postroom.compose.build import Composer
 from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
 from postroom.journal.lock import RunLock
@@ -19,11 +19,12 @@ from postroom.read.campaign import load
 from postroom.read.recipients import Table
 from postroom.send import gate, loop
 from postroom.send.interrupt import Interrupt
-from postroom.send.line import Line
+from postroom.send.line import Line, logged_in
 from postroom.send.progress import Progress
 from postroom.send.queue import Queue, departures
-from postroom.send.rate import Pace
-from postroom.smtp.session import Relay, Session
+from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
+from postroom.send.secrets import asked
+from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
@@ -50,7 +51,7 @@ class Run:
     def send(self) -> int:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
         self.campaign = load(self.arguments.campaign, secrets=True)
-        relay = gate.relay_of(self.campaign)
+        relay = gate.relay_of(self.campaign, asked if interactive() else None)
         for warning in self._warnings():
             say(f"Note: {warning}")
         return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.arguments, self.campaign.project))
@@ -103,7 +104,7 @@ class Run:
         self.before = edition.counts(running=False) if edition else None
         composer = self._composer(edition)
         self._preflight(composer, edition.states if edition else lambda keys: {})
-        self._confirmation(composer, relay, account)
+        self._confirmation(edition, composer, relay, account)
         say("This was a dry run: no connection was made, nothing was sent.")
         return 0
 
@@ -121,11 +122,11 @@ class Run:
         with Interrupt() as interrupt:
 
             def session():
-                return Session.open(relay, transcript, interrupt.wake)
+                return logged_in(relay, transcript, interrupt.wake)
 
-            line = Line(session, gate.passed(session, composer, self.checked.largest), self._messages_per_session(), interrupt.pause)
+            line = Line(session, gate.passed(session, composer, self.checked.largest), self._messages_per_session(), interrupt.pause, relay)
             try:
-                self._confirmation(composer, relay, account)
+                self._confirmation(edition, composer, relay, account)
                 self._ask()
                 self._enrol(edition, composer)
                 edition.begin_run(relay.name, account, composer.now.timestamp())
@@ -204,12 +205,30 @@ class Run:
     def _loop(self, edition, composer, line, interrupt):
         self.progress = Progress(self.checked.going, quiet=self.arguments.json or self.arguments.debug)
         queue = Queue(departures(composer, self.checked.plan))
-        rate = self.campaign.smtp.rate if self.campaign.smtp and not self.arguments.sandbox else ()
         try:
-            loop.send(queue, line, edition, Pace(rate), self.progress.told, interrupt.came)
+            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came)
         finally:
             self.progress.close()
         return queue.closed_by
+
+    def _rate_words(self, edition, rate):
+        going, quotas = self.checked.going, tuple(window for window in rate if window.seconds >= QUOTA_SECONDS)
+        now = min(going, self._pace(edition, quotas).free(time.monotonic()))
+        shorter = tuple(window for window in rate if window not in quotas)
+        later = f"; {now:,} of {going:,} may leave before it is used up, the others in a later run" if now < going else ""
+        return f"{', '.join(map(window_words, rate))}: {duration(Pace(shorter).seconds_for(now))}{later}"
+
+    def _rate(self):
+        return self.campaign.smtp.rate if self.campaign.smtp and not self.arguments.sandbox else ()
+
+    def _pace(self, edition, rate):
+        """These windows, with what the journal knows of the account: an hour's or a day's count survives a restart."""
+        longest = max((window.seconds for window in rate), default=0)
+        if longest < QUOTA_SECONDS or edition is None:
+            return Pace(rate)
+        now, here = time.time(), time.monotonic()
+        earlier = edition.departed(self.campaign.smtp.account, now - longest, max(window.count for window in rate))
+        return Pace(rate, [here - max(0.0, now - at) for at in earlier])
 
     def _messages_per_session(self):
         return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.arguments.sandbox else None
@@ -225,7 +244,7 @@ class Run:
         if smtp.allow_plaintext_login and smtp.security == "plain" and smtp.username:
             yield f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)."
 
-    def _confirmation(self, composer, relay, account):
+    def _confirmation(self, edition, composer, relay, account):
         campaign, checked = self.campaign, self.checked
         left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
         left_out += [count(composer.table.blank, "blank row")] if composer.table.blank else []
@@ -238,10 +257,8 @@ class Run:
             rows.append(("attachments", f"{count(number, 'row')} with only {fewest}, the first in line {first}"))
         if checked.first:
             rows.append(("first", f"{shown(checked.first.subject)} → {checked.first.own}"))
-        rate = campaign.smtp.rate if campaign.smtp and not self.arguments.sandbox else ()
-        if rate:
-            words = ", ".join(f"{window.count} per {window.seconds} s" for window in rate)
-            rows.append(("rate", f"{words}: {duration(Pace(rate).seconds_for(checked.going))}"))
+        if rate := self._rate():
+            rows.append(("rate", self._rate_words(edition, rate)))
         say(" ".join(filter(None, (campaign.name, campaign.edition))))
         for name, words in rows:
             say(f"  {name:<12}{words}")
@@ -305,7 +322,8 @@ def _fate_words(fate):
     if fate.state == SENT:
         return "sent, but refused for " + ", ".join(f"{result.address} ({result.code} {shown(result.text)})"
                                                    for result in fate.addresses if not result.accepted)
-    return f"{fate.state}, {fate.code} {shown(fate.text)}"
+    words = f"{fate.state}, {fate.code} {shown(fate.text)}"
+    return f"{words}\n    {fate.meaning.what} {sentence(fate.meaning.do)}" if fate.meaning else words
 
 
 def _summary(this_run, counts):

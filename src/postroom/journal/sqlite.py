@@ -171,6 +171,12 @@ class Edition:
         if leaving and self.began_at is None:
             self.began_at = self.started_at
 
+    def departed(self, account: str, since: float, most: int) -> list[float]:
+        """When the account's last messages left, whichever campaign they belonged to: UTC seconds after `since`, ascending, at most so many."""
+        with _explained(self.journal.path):
+            rows = self.journal.rows.execute("SELECT at FROM account_use WHERE account = ? AND at > ? ORDER BY at DESC LIMIT ?", (account, since, most))
+            return [at for at, in rows][::-1]
+
     def uncertain(self):
         """Every uncertain Delivery, one after the other."""
         with _explained(self.journal.path):

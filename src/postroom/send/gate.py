@@ -5,11 +5,14 @@ from collections.abc import Callable
 
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import CampaignError, Place, RelayRefused
+from postroom.read import providers
+from postroom.send.secrets import credential_of
+from postroom.smtp.reply import Meaning
 from postroom.smtp.session import Relay, Session
 
 
-def relay_of(campaign) -> Relay:
-    """The campaign's relay. Raises CampaignError where it names none, or a login without its secrets."""
+def relay_of(campaign, ask: Callable[[str], str] | None = None) -> Relay:
+    """The campaign's relay. ask: asks for a password on the terminal, where there is one. Raises CampaignError where it names none."""
     smtp = campaign.smtp
     if smtp is None:
         raise CampaignError("`smtp` is missing: there is no relay to send through", campaign.place(),
@@ -20,8 +23,17 @@ def relay_of(campaign) -> Relay:
         ca_file = os.path.join(campaign.project.folder, os.path.expanduser(smtp.ca_file))
         if not os.path.isfile(ca_file):
             raise CampaignError(f'"{smtp.ca_file}": there is no such file', campaign.place("smtp", "ca_file"), "correct the path")
-    return Relay(host=smtp.host, port=smtp.port, security=smtp.security, username=smtp.username, password=smtp.password,
-                 ca_file=ca_file, allow_plaintext_login=smtp.allow_plaintext_login)
+    return Relay(host=smtp.host, port=smtp.port, security=smtp.security, username=smtp.username, password=credential_of(campaign, ask),
+                 ca_file=ca_file, allow_plaintext_login=smtp.allow_plaintext_login, token=smtp.token_command is not None,
+                 meanings=_meanings(smtp.provider))
+
+
+def _meanings(provider):
+    """What the refusals of this provider, and of relays in general, mean; in the language of the terminal."""
+    language = providers.language()
+    return tuple(Meaning(refusal.phases, refusal.codes, refusal.enhanced, refusal.texts, refusal.action,
+                         providers.words(refusal.what, language), providers.words(refusal.do, language))
+                 for refusal in providers.refusals(provider))
 
 
 def passed(open_session: Callable[[], Session], composer: Composer, largest: Rendered | None) -> Session:

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 
-from postroom.errors import RelayUnavailable
+from postroom.errors import LoginRefused, RelayUnavailable
 from postroom.message import Message
-from postroom.smtp.session import Session
+from postroom.outcome import CAMPAIGN, SESSION, Fate
+from postroom.smtp.reply import LOGIN, LOGIN_CODES, judged
+from postroom.smtp.session import Relay, Session
 
 RECONNECT_SECONDS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
@@ -16,14 +18,14 @@ class Line:
     """open_session: makes a logged-in Session, or raises. session: one that is open already (the gate's).
 
     messages_per_session: reconnect after that many. pause: sleeps so many seconds, less when a signal comes, and
-    returns whether one came.
+    returns whether one came. relay: what its refusals mean, and the credential that may have to be renewed.
     """
 
     def __init__(self, open_session: Callable[[], Session], session: Session, messages_per_session: int | None,
-                 pause: Callable[[float], bool]):
-        self._open, self._session, self._cap, self._pause = open_session, session, messages_per_session, pause
+                 pause: Callable[[float], bool], relay: Relay):
+        self._open, self._session, self._cap, self._pause, self._relay = open_session, session, messages_per_session, pause, relay
         self._begun = self._fruitless = 0
-        self._answered = False
+        self._answered = self._renewed = False
 
     @property
     def in_flight(self) -> int:
@@ -58,21 +60,57 @@ class Line:
                 wait = min(wait * 2, LONGEST_WAIT)
         self._begun, self._answered = 0, False
 
-    def push(self, leaving: list[Message], until: float) -> list:
-        """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came."""
+    def push(self, leaving: list[Message], until: float) -> list[Fate]:
+        """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
+
+        Returns what became of those that were answered.
+        """
         if not leaving and self._session.closed:
             # A relay that does not like to wait with us; the next session is opened when a message may leave.
             self._pause(until - time.monotonic())
             return []
         self._begun += len(leaving)
         answers = self._session.push(leaving, until)
-        if any(answer.reply is not None and answer.reply.code != 421 for answer in answers):
-            self._answered, self._fruitless = True, 0
-        return answers
+        fates = judged(answers, self._relay.meanings)
+        if any(fate.scope == CAMPAIGN and _wants_login(fate) for fate in fates):
+            fates = self._with_new_token(fates)
+        elif any(answer.reply is not None and answer.reply.code != 421 for answer in answers):
+            self._answered, self._renewed, self._fruitless = True, False, 0
+        return fates
 
-    def finish(self, within: float) -> list:
+    def finish(self, within: float) -> list[Fate]:
         """Read what is outstanding, for so many seconds at most."""
-        return self._session.finish(within)
+        return judged(self._session.finish(within), self._relay.meanings)
+
+    def _with_new_token(self, fates):
+        """A token expires in mid-run: the next session has a new one and the same message goes again, once."""
+        if self._renewed or not renewed(self._relay):
+            return fates
+        self._renewed = True
+        self._session.quit()
+        return [fate._replace(scope=SESSION) if _wants_login(fate) else fate for fate in fates]
 
     def quit(self) -> None:
         self._session.quit()
+
+
+def logged_in(relay: Relay, *arguments) -> Session:
+    """Session.open(relay, ...), once more with a new token where the one that worked before has expired."""
+    try:
+        session = Session.open(relay, *arguments)
+    except LoginRefused:
+        if not renewed(relay):
+            raise
+        session = Session.open(relay, *arguments)
+    if relay.password is not None:
+        relay.password.worked()
+    return session
+
+
+def renewed(relay: Relay) -> bool:
+    """Whether the relay's credential is one that can be renewed, and will be."""
+    return relay.password is not None and relay.password.renew()
+
+
+def _wants_login(fate):
+    return fate.code in LOGIN_CODES or fate.meaning is not None and fate.meaning.action == LOGIN

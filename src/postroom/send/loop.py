@@ -1,5 +1,6 @@
 """The send loop: hand every message to the relay once, and write down what became of it."""
 
+import datetime
 import time
 from collections.abc import Callable
 
@@ -8,8 +9,7 @@ from postroom.message import Message
 from postroom.outcome import Fate
 from postroom.send.line import Line
 from postroom.send.queue import Queue
-from postroom.send.rate import Pace
-from postroom.smtp.reply import judged
+from postroom.send.rate import Pace, window_words
 
 FINISH_SECONDS = 30
 INTERRUPTED = "interrupted"
@@ -27,6 +27,9 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
     try:
         while queue or line.in_flight and queue.closed_by is None:
             free = pace.free(time.monotonic())
+            if not free and (quota := pace.quota(time.monotonic())):
+                queue.close(_used_up(*quota))
+                continue
             if free:
                 line.ready()
             leaving = queue.take(min(free, line.room))
@@ -39,7 +42,7 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
             full = line.room <= len(leaving) and (leaving or line.in_flight)
             until = None if full or not queue else pace.next(now)
-            fates = judged(line.push(leaving, until))
+            fates = line.push(leaving, until)
             queue.settle(fates)
             if interrupted():
                 queue.close(INTERRUPTED)
@@ -48,6 +51,12 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
     except PostroomError as error:
         queue.close(error)
     finally:
-        fates += judged(line.finish(within=FINISH_SECONDS))
+        fates += line.finish(within=FINISH_SECONDS)
         journal.turn(fates, [])
         told(fates, [])
+
+
+def _used_up(window, opens):
+    at = datetime.datetime.fromtimestamp(time.time() + opens - time.monotonic()).astimezone()
+    return RelayUnavailable(f"the account's {window_words(window)} are used up; the next message may leave at {at:%Y-%m-%d %H:%M %Z}", None,
+                            "run it again then to go on")

@@ -11,6 +11,10 @@ from postroom.errors import Place, PostroomError, RecipientError, RelayRefused, 
 from postroom.message import Message
 from postroom.outcome import CAMPAIGN, PENDING, Fate
 from postroom.smtp.protocol import check_octets
+from postroom.smtp.reply import LATER_WORKS, SLOW, SPAM
+
+# So many refusals as spam, or for haste, among the last replies: going on would only harm the account's name.
+MOST_ALIKE, RECENT = 3, 20
 
 
 def departures(composer: Composer, plan: Plan, clock=time.time) -> Iterator[Message]:
@@ -63,6 +67,7 @@ class Queue:
     def __init__(self, messages: Iterator[Message]):
         self._messages, self._again, self.closed_by = messages, deque(), None
         self._returned, self._left_over = set(), 0
+        self._recent = deque(maxlen=RECENT)  # what was meant by the last replies
 
     def __bool__(self):
         """Whether there is something to hand out; looks one message ahead."""
@@ -93,9 +98,19 @@ class Queue:
             else:
                 self._returned.add(fate.message.key)
                 self._again.appendleft(fate.message)
-            if fate.scope == CAMPAIGN:
-                self.close(RelayRefused(f'the relay refuses every message: {fate.code} {shown(fate.text)}', f"reply to {fate.phase}",
-                                        "correct `from` or the login; nobody was marked as refused"))
+            self._heed(fate)
+
+    def _heed(self, fate):
+        """Close where a reply is about all messages: at once, or because the relay keeps saying so of one after the other."""
+        said, meaning = f'"{fate.code} {shown(fate.text)}"', fate.meaning
+        if fate.scope == CAMPAIGN and meaning is None:
+            self.close(RelayRefused(f"the relay refuses every message: {said}", f"reply to {fate.phase}",
+                                    "correct `from` or the login; nobody was marked as refused"))
+        self._recent.append(meaning and meaning.action)
+        again = meaning is not None and meaning.action in (SPAM, SLOW) and self._recent.count(meaning.action) >= MOST_ALIKE
+        if meaning is not None and (fate.scope == CAMPAIGN or again):
+            kind = RelayUnavailable if meaning.action in LATER_WORKS else RelayRefused
+            self.close(kind(f"{meaning.what.rstrip('.。')} ({said})", f"reply to {fate.phase}", meaning.do))
 
     def close(self, reason) -> None:
         """Hand out nothing more; the first reason counts."""

@@ -6,26 +6,41 @@ a shorter one (`1000/second, 50/minute`), which are just what people write.
 
 import sys
 from collections import deque
+from collections.abc import Iterable
 
 from postroom.read.campaign import Window
 
 
-class Pace:
-    """All windows hold at once, from the first message on. Times are monotonic seconds."""
+# A window of so many seconds is a quota: nobody waits in front of the terminal until it opens.
+QUOTA_SECONDS = 3600
+PATIENCE_SECONDS = 60
+NAMES = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 
-    def __init__(self, windows: tuple[Window, ...]):
+
+class Pace:
+    """All windows hold at once, from the first message on. Times are monotonic seconds.
+
+    earlier: departures before this one began, which count as well; ascending.
+    """
+
+    def __init__(self, windows: tuple[Window, ...], earlier: Iterable[float] = ()):
         # The last `count` departures suffice: if the oldest of them is out of the window, one more may leave.
-        self._windows = [(window, deque(maxlen=window.count)) for window in windows]
+        earlier = list(earlier)
+        self._windows = [(window, deque(earlier, maxlen=window.count)) for window in windows]
 
     def free(self, now: float) -> int:
         """How many may leave at this moment."""
-        return min((window.count - sum(1 for at in departures if at + window.seconds > now) for window, departures in self._windows),
+        return min((window.count - len(departures) + _over(departures, window.seconds, now) for window, departures in self._windows),
                    default=sys.maxsize)
 
     def next(self, now: float) -> float:
         """The earliest moment, not before `now`, at which one more may leave."""
-        full = [departures[0] + window.seconds for window, departures in self._windows if len(departures) == window.count]
-        return max([now, *full])
+        return max([now, *(opens for _, opens in self._full())])
+
+    def quota(self, now: float) -> tuple[Window, float] | None:
+        """The hour's or day's window that is used up for longer than anybody waits, and when it opens; None where there is none."""
+        closed = [(opens, window) for window, opens in self._full() if window.seconds >= QUOTA_SECONDS and opens > now + PATIENCE_SECONDS]
+        return max(closed)[::-1] if closed else None
 
     def left(self, count: int, now: float) -> None:
         """`count` messages left at `now`."""
@@ -34,4 +49,21 @@ class Pace:
 
     def seconds_for(self, messages: int) -> float:
         """How long so many messages take at least, for the confirmation."""
-        return max(((messages - 1) // window.count * window.seconds for window, _ in self._windows), default=0.0)
+        return max(((messages - 1) // window.count * window.seconds for window, _ in self._windows if messages), default=0.0)
+
+    def _full(self):
+        """Each window that holds its count, and when its oldest departure leaves it."""
+        return [(window, departures[0] + window.seconds) for window, departures in self._windows if len(departures) == window.count]
+
+
+def window_words(window: Window) -> str:
+    """A window as a person would write it: 400/day, 1 per 2 seconds."""
+    if name := NAMES.get(window.seconds):
+        return f"{window.count}/{name}"
+    size = next(size for size in sorted(NAMES, reverse=True) if window.seconds % size == 0)
+    return f"{window.count} per {window.seconds // size} {NAMES[size]}s"
+
+
+def _over(departures, seconds, now):
+    """How many departures, oldest first, are out of a window of so many seconds."""
+    return next((number for number, at in enumerate(departures) if at + seconds > now), len(departures))

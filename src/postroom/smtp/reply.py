@@ -19,6 +19,20 @@ LOGIN_CODES = {530, 534, 535, 538}
 TOO_LARGE = 552
 
 
+# What a reply with a known meaning asks for; everything else is judged by its code.
+REJECT, LATER, SLOW, SPAM, LARGE, RECONNECT = "reject", "later", "slow", "spam", "large", "reconnect"
+QUOTA, BUSY, LOGIN, SENDER, DOMAIN = "quota", "busy", "login", "sender", "domain"
+STOPPING = {QUOTA, BUSY, LOGIN, SENDER, DOMAIN}  # nobody in particular is to blame: every message would be refused
+LATER_WORKS = {QUOTA, BUSY, SLOW, SPAM, LATER, RECONNECT}  # the same again, another time; the others want a change first
+
+Meaning = namedtuple("Meaning", "phases codes enhanced texts action what do")
+Meaning.__doc__ = """What a certain provider means by a certain reply.
+
+phases, codes, enhanced (such as "5.7.1"), texts (parts of the text, lower case): which replies; an empty one fits any.
+action: one of the words above. what: what happened, in words for people. do: what to do about it.
+"""
+
+
 class ProtocolError(PostroomError):
     """The relay does not speak SMTP, or not to the point: the session must end."""
 
@@ -117,12 +131,26 @@ def printable(octets: bytes) -> str:
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text).strip()
 
 
-def judged(answers: list[Answer]) -> list[Fate]:
-    """What became of each message, and whom the reply hurts."""
-    return [_judged(answer) for answer in answers]
+def meaning_of(reply: Reply, phase: str | None, meanings: tuple[Meaning, ...]) -> Meaning | None:
+    """The first that fits, or None. Each text is looked for in the reply as it came, enhanced code and all, in lower case."""
+    enhanced, said = _words(reply), None
+    for meaning in meanings:
+        if (meaning.codes and reply.code not in meaning.codes or meaning.phases and phase not in meaning.phases
+                or meaning.enhanced and enhanced not in meaning.enhanced):
+            continue
+        if said is None:
+            said = str(reply).lower()
+        if not meaning.texts or any(text in said for text in meaning.texts):
+            return meaning
+    return None
 
 
-def _judged(answer):
+def judged(answers: list[Answer], meanings: tuple[Meaning, ...] = ()) -> list[Fate]:
+    """What became of each message, and whom the reply hurts. meanings: what this relay is known to mean, in order."""
+    return [_judged(answer, meanings) for answer in answers]
+
+
+def _judged(answer, meanings):
     results = tuple(AddressResult(address, reply.is_positive, reply.code, _words(reply), reply.text) for address, reply in answer.addresses)
     reply, message = answer.reply, answer.message
     if reply is None:
@@ -130,6 +158,8 @@ def _judged(answer):
             return Fate(message, UNCERTAIN, "connection lost", SESSION, answer.phase, addresses=results)
         return Fate(message, PENDING, "connection lost", SESSION, answer.phase)
     said = {"phase": answer.phase, "code": reply.code, "enhanced": _words(reply), "text": reply.text, "addresses": results}
+    if not reply.is_positive and (meaning := meaning_of(reply, answer.phase, meanings)):
+        return _meant(answer, meaning, said)
     if reply.code == CLOSING:
         return Fate(message, PENDING, "relay closing", SESSION, **said)
     if reply.code in LOGIN_CODES and answer.phase in ("mail", "rcpt", "data"):
@@ -148,6 +178,20 @@ def _judged(answer):
         # A refused sender is refused for everybody: no recipient is to blame.
         return Fate(message, PENDING, "sender refused", CAMPAIGN, **said)
     return Fate(message, REJECTED, "address refused" if answer.phase == "rcpt" else "refused", RECIPIENT, **said)
+
+
+def _meant(answer, meaning, said):
+    """A refusal whose meaning is known. What it stops or puts off is nobody's fault, so nobody is marked as refused."""
+    message, action = answer.message, meaning.action
+    said["meaning"] = meaning
+    closing = answer.reply.code == CLOSING
+    if action in STOPPING or closing and action in (SPAM, SLOW):
+        return Fate(message, PENDING, f"{action}: every message", CAMPAIGN, **said)
+    if closing or action == RECONNECT:
+        return Fate(message, PENDING, "relay closing", SESSION, **said)
+    if action in (REJECT, LARGE):
+        return Fate(message, REJECTED, "address refused" if answer.phase == "rcpt" else "refused", RECIPIENT, **said)
+    return Fate(message, DEFERRED, "refused for now", RECIPIENT, **said)
 
 
 def _reply(code, lines):

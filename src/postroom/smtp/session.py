@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from postroom.errors import PostroomError, RelayRefused, RelayUnavailable
+from postroom.errors import LoginRefused, PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.smtp import auth
 from postroom.smtp.protocol import DATA, END, FITTING, GREETING, LONE_DOT, Heard, Protocol
-from postroom.smtp.reply import Answer, Reply
+from postroom.smtp.reply import LATER_WORKS, Answer, Meaning, Reply, meaning_of
 from postroom.smtp.transcript import AUTH, Transcript
 
 CONNECT_SECONDS = 30
@@ -36,7 +36,8 @@ class Relay:
     """Where the relay is and who we are there.
 
     security: "plain", "starttls" (required, never optional) or "tls". password: has get_secret_value(), which is asked only to log in.
-    ca_file: certificates of a private CA, beside the system's.
+    token: whether that is an OAuth 2 access token. ca_file: certificates of a private CA, beside the system's.
+    meanings: what this relay is known to mean by its refusals, in the order in which they are tried.
     """
 
     host: str
@@ -46,6 +47,8 @@ class Relay:
     password: object | None = field(default=None, repr=False)
     ca_file: str | None = None
     allow_plaintext_login: bool = False
+    token: bool = False
+    meanings: tuple[Meaning, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
@@ -133,7 +136,7 @@ class Session:
     def _greet(self):
         reply = self._reply()
         if not reply.is_positive:
-            raise _refusal(reply, "the relay's greeting", self.relay, "ask who runs the relay" if reply.is_permanent else None)
+            raise _refusal(reply, GREETING, "the relay's greeting", self.relay, "ask who runs the relay" if reply.is_permanent else None)
         self._hello()
         if self.relay.security == "starttls":
             if "STARTTLS" not in self.capabilities:
@@ -141,7 +144,7 @@ class Session:
                                    "use the port for it (often 587), or `security: tls` with port 465")
             reply = self._ask("starttls", b"STARTTLS")
             if not reply.is_positive:
-                raise _refusal(reply, "STARTTLS", self.relay)
+                raise _refusal(reply, "starttls", "STARTTLS", self.relay)
             # Octets that came before TLS were not protected; whoever put them there may be anybody (CVE-2011-0411).
             if self._protocol.broken or not self._protocol.between_replies or self._readable(0):
                 raise RelayRefused("the relay sent something behind its reply to STARTTLS, before TLS", self.relay.name,
@@ -158,7 +161,7 @@ class Session:
             if reply.is_positive:
                 return
         if not reply.is_positive:
-            raise _refusal(reply, "EHLO", self.relay)
+            raise _refusal(reply, "ehlo", "EHLO", self.relay)
         for line in reply.lines[1:]:
             keyword, _, parameters = line.replace("AUTH=", "AUTH ").partition(" ")
             known = self.capabilities.get(keyword.upper(), "")
@@ -206,19 +209,29 @@ class Session:
                                "use `security: starttls` or `tls`; `allow_plaintext_login: true` if it must be")
         if "AUTH" not in self.capabilities:
             raise RelayRefused("the relay offers no login", relay.name, "use the port for submission (587 or 465), or leave the login out")
-        password = relay.password.get_secret_value()
+        secret = relay.password.get_secret_value()
         # From here on, whatever the relay says in whichever reply: its words go to the screen, the journal and the log.
-        self._protocol.conceal(auth.secrets(relay.username, password))
+        self._protocol.conceal(auth.secrets(relay.username, secret))
         try:
-            for line in auth.lines(auth.chosen(self.capabilities["AUTH"]), relay.username, password):
-                reply = self._ask(AUTH, line)
-                if not reply.is_intermediate:
-                    break
+            mechanism = auth.chosen(self.capabilities["AUTH"], relay.token, relay.security != "plain")
+            reply = self._authenticate(auth.dialogue(mechanism, relay.username, secret))
         except RelayRefused as error:
             error.where = error.where or relay.name
             raise
         if not reply.is_positive:
-            raise _refusal(reply, "the login", relay, "check username and password; many providers want an app password or authorization code")
+            raise _refusal(reply, AUTH, "the login", relay, "check username and password; many providers want an app password or authorization code")
+
+    def _authenticate(self, dialogue):
+        reply = self._ask(AUTH, next(dialogue))
+        while reply.is_intermediate:
+            try:
+                line = dialogue.send(reply.text)
+            except StopIteration:
+                line = auth.CANCEL
+            reply = self._ask(AUTH, line)
+            if line == auth.CANCEL:
+                break
+        return reply
 
     def _ask(self, phase, line):
         self._protocol.command(phase, line)
@@ -393,8 +406,13 @@ def _unreachable(error: OSError, relay: Relay) -> RelayUnavailable:
     return RelayUnavailable(f"the relay cannot be reached: {_words(error)}", relay.name, "check host and port, or run it again later")
 
 
-def _refusal(reply: Reply, to: str, relay: Relay, do: str | None = None) -> PostroomError:
-    kind = RelayRefused if reply.is_permanent else RelayUnavailable
+def _refusal(reply: Reply, phase: str, to: str, relay: Relay, do: str | None = None) -> PostroomError:
+    """What a reply that opens no session means: by what is known of this relay, else by its code. The relay's own words stand beside it."""
+    meaning = meaning_of(reply, phase, relay.meanings)
+    later = meaning.action in LATER_WORKS if meaning else not reply.is_permanent
+    kind = RelayUnavailable if later else LoginRefused if phase == AUTH else RelayRefused
+    if meaning:
+        return kind(f'{to} was refused: {meaning.what.rstrip(".。")} ("{reply}")', relay.name, meaning.do)
     return kind(f'{to} was refused: "{reply}"', relay.name, do or ("change what the relay names" if reply.is_permanent else "run it again later"))
 
 

@@ -19,7 +19,7 @@ class Transcript:
         if phase == AUTH:
             # Whatever follows the mechanism's name is a secret, and so is a whole line without one.
             words = octets.split()
-            shown = " ".join(word.decode("ascii", "replace") for word in words[:2]) if words[0] == b"AUTH" else ""
+            shown = " ".join(word.decode("ascii", "replace") for word in words[:2]) if words[:1] == [b"AUTH"] else ""
             self._write(f"C: {shown} ***".replace(":  ", ": ") if shown != "AUTH LOGIN" else f"C: {shown}")
         elif phase == END:
             self._write(f"C: ({len(octets):,} octets of message)")

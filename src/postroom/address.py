@@ -2,10 +2,19 @@
 
 import functools
 import re
+import unicodedata
 from dataclasses import dataclass
 
 # Unicode's own line breaks are as good as CR and LF to some reader on the way (RFC 5322 section 2.2 allows neither).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What no screen shows, or what turns around how its neighbours are shown: Default_Ignorable_Code_Point of Unicode 16 (bidi controls,
+# zero widths, the byte order mark among them), the annotation marks U+FFF9..FFFB, and halves of surrogate pairs.
+INVISIBLE = re.compile("[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+                       "\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
+# Of these what would turn an error's own words around on the screen (UAX #9).
+TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+MOST_LOCAL = 64  # octets; RFC 5321 section 4.5.3.1.1
+QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')  # RFC 5322 section 3.2.4
 
 # Mail to these stays inside a company or a test bench; email-validator would refuse them as undeliverable.
 INTRANET_DOMAINS = ("local", "test")
@@ -19,8 +28,8 @@ class AddressError(ValueError):
 class Mailbox:
     """One mailbox (RFC 5322 section 3.4).
 
-    name: the display name as people read it, may be "". local: the part before @ as written, ASCII.
-    domain: A-labels, lower case (RFC 5890).
+    name: the display name as people read it, may be "". local: the part before @ as written; beyond ASCII in NFC, and then only
+    SMTPUTF8 can carry it (RFC 6531). domain: A-labels, lower case (RFC 5890).
     """
 
     name: str
@@ -35,8 +44,8 @@ class Mailbox:
 def parse_mailbox(text: str) -> Mailbox | None:
     """`Name <address>` or a bare address; None where no address is given (`""`, `<>`, `Name <>`).
 
-    All before the last `<...>` is the display name, commas included, so no name can ever add an address.
-    Raises AddressError with the reason.
+    All before the last `<...>` is the display name, commas included, so no name can ever add an address. A name that is one
+    quoted string as a whole loses its quotes. Raises AddressError with the reason.
     """
     text = text.strip()
     name, address = "", text
@@ -45,8 +54,8 @@ def parse_mailbox(text: str) -> Mailbox | None:
     name, address = name.strip(), address.strip()
     if not address:
         return None
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    if quoted := QUOTED.fullmatch(name):
+        name = unescaped(quoted[1])
     if found := CONTROL.search(name):
         raise AddressError(f"the name holds a control character ({code_point(found[0])})")
     local, domain = checked_address(address)
@@ -55,7 +64,10 @@ def parse_mailbox(text: str) -> Mailbox | None:
 
 @functools.lru_cache(maxsize=1024)
 def checked_address(address: str) -> tuple[str, str]:
-    """Local part as written and A-label domain of one bare address. Raises AddressError with the reason."""
+    """Local part as written (NFC) and A-label domain of one bare address. Raises AddressError with the reason."""
+    if found := CONTROL.search(address) or INVISIBLE.search(address):
+        what = "a control character" if CONTROL.match(found[0]) else "an invisible character"
+        raise AddressError(f'"{shown(address)}" holds {what} ({described(found[0])}), which no mail address may')
     if address.count("@") > 1 and re.search(r"[,;\s]", address):
         raise AddressError(f'"{shown(address)}" holds more than one address; one mailbox each (write a list: [a, b])')
     validate, refused = _validator()
@@ -63,9 +75,8 @@ def checked_address(address: str) -> tuple[str, str]:
         valid = validate(address, check_deliverability=False, strict=True)
     except refused as error:
         raise AddressError(f'"{shown(address)}" is not a mail address: {_first_sentence(str(error))}') from None
-    if valid.ascii_email is None:
-        raise AddressError(f'"{shown(address)}" has letters before the @ that only SMTPUTF8 can carry, '
-                           "which postroom does not speak yet")
+    if (octets := len(valid.local_part.encode())) > MOST_LOCAL:
+        raise AddressError(f'"{shown(address)}" is not a mail address: {octets} octets stand before the @-sign, {MOST_LOCAL} at most may')
     return valid.local_part, valid.ascii_domain.lower()
 
 
@@ -77,7 +88,20 @@ def folded(text: str) -> str:
             text = "@".join(checked_address(text))
         except AddressError:
             pass
+        else:
+            # The lower case of a composed letter may be a decomposed one; nothing of this touches ASCII.
+            return unicodedata.normalize("NFC", text.lower())
     return text.lower()
+
+
+def unicode_domain(domain: str) -> str:
+    """A domain of A-labels as people read it (RFC 3492)."""
+    return ".".join(label[4:].encode("ascii").decode("punycode") if label.startswith("xn--") else label for label in domain.split("."))
+
+
+def unescaped(quoted: str) -> str:
+    """The inside of a quoted string without its backslashes (RFC 5322 section 3.2.4)."""
+    return re.sub(r"\\(.)", r"\1", quoted)
 
 
 def is_text(value: str) -> bool:
@@ -93,9 +117,15 @@ def code_point(character: str) -> str:
     return f"U+{ord(character):04X}"
 
 
+def described(character: str) -> str:
+    """The code point and its name, for what cannot be seen."""
+    return f"{code_point(character)} {unicodedata.name(character, '')}".rstrip()
+
+
 def shown(text: str) -> str:
-    """A value as an error may quote it: one line, bounded, control characters visible."""
-    text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """A value as an error may quote it: one line, bounded; control characters and what turns text around are visible."""
+    if not text.isprintable():
+        text = TURNING.sub(_escaped, CONTROL.sub(_escaped, text))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -106,6 +136,10 @@ def _validator():
     names = [name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES if name not in INTRANET_DOMAINS]
     email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = names
     return email_validator.validate_email, email_validator.EmailNotValidError
+
+
+def _escaped(found):
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _first_sentence(reason: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Envelope:
     """Who is named in MAIL and RCPT (RFC 5321 section 2.3.1); says nothing about what the headers show.
 
-    sender, recipients: addr-specs with A-label domains, ASCII. `own` is the row's own address, one of the recipients;
-    the others come from cc, bcc and further To mailboxes.
+    sender, recipients: addr-specs with A-label domains; a local part may be beyond ASCII. `own` is the row's own address, one of
+    the recipients; the others come from cc, bcc and further To mailboxes.
     """
 
     sender: str
@@ -35,3 +35,9 @@ class Message:
     date: int
     digest: str
     utc_offset: int = 0
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether an address in the envelope or in a header is beyond ASCII (RFC 6531 section 3.4)."""
+        head = self.octets[:self.octets.find(b"\r\n\r\n")]
+        return not (head.isascii() and all(address.isascii() for address in (self.envelope.sender, *self.envelope.recipients)))

@@ -8,6 +8,7 @@ import base64
 import email
 import email.errors
 import email.header
+import email.policy
 import email.utils
 import functools
 import hashlib
@@ -34,6 +35,8 @@ PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".ico", ".avif"}
 INERT = PICTURES | {".pdf", ".txt", ".csv", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".odt", ".ods", ".odp", ".zip", ".gz", ".ics", ".vcf",
                     ".mp3", ".mp4", ".wav"}
 ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/webp": ".webp", "application/pdf": ".pdf"}
+# Neighbours are one text (RFC 2047 section 6.2).
+ENCODED_WORDS = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?=(?:\s+=\?[^?\s]+\?[bBqQ]\?[^?]*\?=)*")
 ADDRESS_HEADERS = ("from", "reply-to", "to", "cc")
 FIRST_HEADERS = ("From", "Reply-To", "To", "Cc", "Subject", "Date")
 
@@ -63,6 +66,13 @@ class Reading:
         return next((value for given, value in self.headers if given.lower() == name.lower()), "")
 
 
+class _Headers(email.policy.Compat32):
+    """Header values as plain text: 8-bit octets are UTF-8 (RFC 6532), where the parser's own reading has question marks."""
+
+    def header_fetch_parse(self, name, value):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def read_message(octets: bytes) -> Reading:
     """Any message, however broken, as far as it can be read; with the standard library's parser, which is not our builder."""
     try:
@@ -72,7 +82,7 @@ def read_message(octets: bytes) -> Reading:
 
 
 def _read(octets):
-    mail = email.message_from_bytes(octets)
+    mail = email.message_from_bytes(octets, policy=_Headers())
     bodies, files = {}, []
     for part in _leaves(mail):
         kind, name = part.get_content_type(), part.get_filename()
@@ -214,8 +224,12 @@ def _people(value):
 
 
 def _decoded(value):
-    value = "".join(str(value).splitlines())
+    # Only the encoded words go to the decoder: beside them it garbles letters beyond Latin-1 that stand as they are.
+    return ENCODED_WORDS.sub(_words_decoded, "".join(str(value).splitlines()))
+
+
+def _words_decoded(found):
     try:
-        return str(email.header.make_header(email.header.decode_header(value)))
+        return str(email.header.make_header(email.header.decode_header(found[0])))
     except (LookupError, UnicodeError, ValueError, email.errors.HeaderParseError):
-        return value
+        return found[0]

@@ -29,7 +29,7 @@ from postroom.send.queue import Queue, departures
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
-from postroom.words import as_json, count, duration, explained, sentence
+from postroom.words import as_json, count, duration, explained, sentence, visible
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
@@ -157,7 +157,7 @@ class Run:
             def session():
                 return logged_in(relay, transcript, interrupt.wake)
 
-            line = Line(session, gate.passed(session, composer, self.checked.largest), self._messages_per_session(), interrupt.pause, relay)
+            line = Line(session, gate.passed(session, self.checked), self._messages_per_session(), interrupt.pause, relay)
             try:
                 self._confirmation(edition, composer, relay, account)
                 self._ask()
@@ -225,6 +225,7 @@ class Run:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
             self.desk.say(f"Note: {note} {note.do or ''}")
+        self._look_again()
         self.checked.passed()
 
     def _enrol(self, edition, composer):
@@ -274,6 +275,13 @@ class Run:
         smtp = self.campaign.smtp
         if smtp.allow_plaintext_login and smtp.security == "plain" and smtp.username:
             yield f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)."
+
+    def _look_again(self):
+        """What the names and addresses hold that is no fault, in a line; `check` shows each."""
+        if warnings := self.checked.warnings:
+            first = visible(str(warnings[0]))
+            number = len(warnings) + self.checked.more_warnings
+            self.desk.say(f"Note: {first}" + (f" `postroom check {self.options.campaign}` shows {number - 1:,} more like this." if number > 1 else ""))
 
     def _confirmation(self, edition, composer, relay, account):
         campaign, checked = self.campaign, self.checked

@@ -24,6 +24,21 @@ def explained(error: PostroomError, nothing_sent: bool = False, more: str = "") 
     return lines
 
 
+def noted(warnings: list[PostroomError]) -> list[str]:
+    """Warnings as lines: of those in one column with one advice the first is told, and in which lines the others are."""
+    groups = {}
+    for warning in warnings:
+        place = warning.where if isinstance(warning.where, Place) else Place(warning.where)
+        groups.setdefault((place.file, place.column, warning.do or warning), []).append((warning, place.line))
+    lines = []
+    for (first, _), *others in groups.values():
+        lines.append(visible(f"Note: {first} {sentence(first.do) if first.do else ''}".rstrip()))
+        if others:
+            some = ", ".join(str(line) for _, line in others[:MOST_SHOWN]) + (", …" if len(others) > MOST_SHOWN else "")
+            lines.append(f"  {len(others):,} more like this, in {'line' if len(others) == 1 else 'lines'} {some}.")
+    return lines
+
+
 def as_json(error: PostroomError) -> dict:
     """An error as the JSON documents have it."""
     where = error.where

@@ -8,12 +8,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 
 from postroom.address import folded, shown
+from postroom.check.addresses import remarks
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError
 from postroom.outcome import DEFERRED, LEAVING, PENDING, REMOVED, SKIPPED, UNCERTAIN
 from postroom.read.providers import provider
+from postroom.words import count
 
-MOST_FAULTS = 1000
+MOST_FAULTS, MOST_WARNINGS, FIRST_LINES = 1000, 1000, 5
 
 
 class Plan:
@@ -58,9 +60,11 @@ class Plan:
 
 
 class Preflight:
-    """Looks at every row once. After run(): the counts, the plan, and the faults.
+    """Looks at every row once. After run(): the counts, the plan, the faults and the warnings.
 
     states: keys to what the journal knows of them (state, reason, row_digest, date, utc_offset, may_have_arrived, attempts, due_at); empty where there is none.
+    warnings: what is no fault but should be looked at; more_warnings: how many beyond the first MOST_WARNINGS. smtputf8: how many rows
+    only a relay with SMTPUTF8 takes, smtputf8_lines the first of them.
     going: how many are mailed in this run, `late` of them behind the others. unknown: recipients that the journal has never seen.
     limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
     the mail that it repeats. now: seconds since the epoch, for what is due.
@@ -71,6 +75,8 @@ class Preflight:
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
         self.limit, self.resend, self.accept_changes = limit, resend, accept_changes
         self.plan, self.faults, self.more_faults = Plan(), [], 0
+        self.warnings, self.more_warnings, self._warned = [], 0, set()
+        self.smtputf8, self.smtputf8_lines = 0, []
         self.recipients = self.duplicates = self.unknown = self.going = self.late = 0
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
@@ -104,6 +110,24 @@ class Preflight:
             self.faults.append(error)
         else:
             self.more_faults += 1
+
+    def smtputf8_words(self) -> str:
+        """Which rows need a relay with SMTPUTF8, as the subject of a sentence."""
+        lines = ", ".join(map(str, self.smtputf8_lines)) + (", …" if self.smtputf8 > len(self.smtputf8_lines) else "")
+        return f"{count(self.smtputf8, 'row')} ({lines}) with letters beyond ASCII before the @ of an address"
+
+    def _warn(self, row, line, field, text, what, do):
+        columns = [column for column, cell in row.items() if text in cell]
+        if not columns:
+            # The campaign's own words: the same for every row.
+            if (field, what) in self._warned:
+                return
+            self._warned.add((field, what))
+        if len(self.warnings) < MOST_WARNINGS:
+            place = Place(self.table.file, line, ", ".join(columns)) if columns else self.composer.campaign.place(field)
+            self.warnings.append(RecipientError(what, place, do))
+        else:
+            self.more_warnings += 1
 
     def _chunk(self, chunk):
         keys = self._keys(chunk)
@@ -167,6 +191,11 @@ class Preflight:
         self.plan.goes(line, rendered.digest, *((delivery.date, delivery.utc_offset) if repeats else (None, None)), late)
         self.going += 1
         self.late += late
+        for field, text, what, do in remarks(rendered):
+            self._warn(row, line, field, text, what, do)
+        if rendered.needs_smtputf8:
+            self.smtputf8 += 1
+            self.smtputf8_lines += [line] if self.smtputf8 <= FIRST_LINES else []
         self.first = self.first or rendered
         if self.largest is None or rendered.size > self.largest.size:
             self.largest = rendered

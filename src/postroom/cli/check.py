@@ -3,8 +3,8 @@
 import datetime
 
 from postroom.cli.output import document, explain, interactive, say
-from postroom.errors import Faults, PostroomError, faults_of
-from postroom.words import as_json, count
+from postroom.errors import Faults, Place, PostroomError, RecipientError, faults_of
+from postroom.words import as_json, count, noted
 
 
 def options(parser):
@@ -29,7 +29,7 @@ def run(arguments) -> int:
             # Without templates no row can be rendered; the table can be looked at all the same.
             raise Faults(faults_of(error) + table.faults(MOST_FAULTS)) from None
         checked = Preflight(composer, lambda keys: {}, now.timestamp()).run()
-        warnings += campaign.warnings() + table.notes + composer.warnings()
+        warnings += campaign.warnings() + table.notes + composer.warnings() + _of_rows(checked, arguments.relay)
         checked.passed()
         if arguments.relay:
             from postroom.send.gate import passed, relay_of
@@ -37,10 +37,21 @@ def run(arguments) -> int:
             from postroom.send.secrets import asked
 
             relay = relay_of(campaign, asked if interactive() else None)
-            passed(lambda: logged_in(relay), composer, checked.largest).quit()
+            passed(lambda: logged_in(relay), checked).quit()
     except PostroomError as error:
         errors, exit_code = faults_of(error), error.exit_code
     return _answer(arguments, campaign, checked, errors, warnings, exit_code)
+
+
+def _of_rows(checked, asks_relay):
+    """What preflight found in the rows that is no fault."""
+    found = list(checked.warnings)
+    if checked.more_warnings:
+        found.append(RecipientError(f"{checked.more_warnings:,} more warnings like these", Place(checked.table.file), "correct those first"))
+    if checked.smtputf8 and not asks_relay:
+        found.append(RecipientError(f"there {'are' if checked.smtputf8 > 1 else 'is'} {checked.smtputf8_words()}, which only a relay with SMTPUTF8 takes",
+                                    Place(checked.table.file, checked.smtputf8_lines[0]), "`check --relay` asks it"))
+    return found
 
 
 def _answer(arguments, campaign, checked, errors, warnings, exit_code):
@@ -52,8 +63,8 @@ def _answer(arguments, campaign, checked, errors, warnings, exit_code):
         return exit_code
     for fault in errors:
         explain(fault)
-    for warning in warnings:
-        say(f"Note: {warning} {warning.do or ''}")
+    for note in noted(warnings):
+        say(note)
     if errors:
         more = f" (and {checked.more_faults:,} more like these)" if checked and checked.more_faults else ""
         say(f"\n{count(len(errors), 'fault')}{more}. Nothing was sent.")

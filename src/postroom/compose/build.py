@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
@@ -49,6 +50,12 @@ class Rendered:
     files: tuple[File, ...]
     digest: str
     size: int
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether only a relay with SMTPUTF8 can take it: an address has letters beyond ASCII before the @ (RFC 6531)."""
+        mailboxes = (self.from_, *self.to, *self.cc, *self.bcc, *self.reply_to)
+        return not all(mailbox.local.isascii() for mailbox in mailboxes)
 
 
 class Composer:
@@ -178,11 +185,11 @@ class Composer:
 
     def _small_templates(self):
         campaign = self.campaign
-        yield ("from",), campaign.from_, campaign.place("from")
+        yield ("from",), _without_quotes(campaign.from_), campaign.place("from")
         yield ("subject",), campaign.subject, campaign.place("subject")
         for field in ADDRESS_FIELDS:
             for number, source in enumerate(getattr(campaign, field) or ()):
-                yield (field, number), source, campaign.place(field, number)
+                yield (field, number), _without_quotes(source), campaign.place(field, number)
         for name, source in campaign.headers.items():
             yield ("headers", name), source, campaign.place("headers", name)
         for number, attachment in enumerate(campaign.attachments):
@@ -260,17 +267,21 @@ class Composer:
         return tuple(mailbox for mailbox in found if mailbox is not None)
 
     def _mailbox(self, name, context, line):
+        value = self._header(name, context, line)
         try:
-            return parse_mailbox(self._header(name, context, line))
+            return parse_mailbox(value)
         except AddressError as error:
-            raise RecipientError(str(error), self._place_of(name, line), "correct the cell or the campaign") from None
+            guilty = [column for column, cell in context["row"].items() if "@" in cell and cell.strip() in value]
+            place = Place(self.table.file, line, ", ".join(guilty)) if guilty else self._place_of(name, line)
+            raise RecipientError(str(error), place, "correct the cell or the campaign") from None
 
     def _header(self, name, context, line):
         """A value for a header: rendered, trimmed, without any line break or control character."""
         value = self.templates.render(self.small[name], context, line).strip()
         if found := CONTROL.search(value):
-            cells = context["row"]
-            guilty = [column for column, cell in cells.items() if CONTROL.search(cell.strip()) or (CONTROL.search(cell) and cell in value)]
+            holding = {column: cell.strip() for column, cell in context["row"].items() if CONTROL.search(cell)}
+            # A filter may have changed what the cell brought; then every cell that holds such a character is named.
+            guilty = [column for column, cell in holding.items() if CONTROL.search(cell) and cell in value] or list(holding)
             what = "line break" if found[0] in "\r\n\u2028\u2029\x85" else "control character"
             words = f"a {what} ({code_point(found[0])}) would reach {'.'.join(map(str, name))}"
             place = Place(self.table.file, line, ", ".join(guilty)) if guilty else self._place_of(name, line)
@@ -333,6 +344,13 @@ class Composer:
         for part in parts:
             joined += [b"--", boundary, b"\r\n", *part, b"\r\n"]
         return [*joined, b"--", boundary, b"--"]
+
+
+def _without_quotes(source):
+    """`"{{ name }}" <{{ email }}>` without its quotes: they are the campaign's, so that quotes in the cell are the cell's own."""
+    found = re.fullmatch(r'\s*"(.*\{.*)"\s*(<.*)', source, re.DOTALL)
+    written = found and re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", found[1], flags=re.DOTALL)
+    return source if found is None or '"' in written or "\\" in written else f"{found[1]} {found[2]}"
 
 
 def _text_part(kind, text):

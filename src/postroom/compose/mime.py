@@ -1,4 +1,5 @@
-"""Headers and parts to octets: encoding, folding, boundaries. Text in, US-ASCII out, CRLF line ends only.
+"""Headers and parts to octets: encoding, folding, boundaries. Text in, US-ASCII out, CRLF line ends only; an address that only
+SMTPUTF8 can carry stands in UTF-8.
 
 Written by hand because the standard library's writer breaks what a bulk mailer needs most: it encodes long URLs in
 List-Unsubscribe, loses quotes around folded names and writes IDN domains as encoded words.
@@ -38,7 +39,11 @@ def literal_header(name: str, tokens: Iterable[str]) -> bytes:
 
 
 def address_header(name: str, mailboxes: Iterable[Mailbox]) -> bytes:
-    """From, To, Cc, Reply-To: only a name is ever encoded, never an address (RFC 5322 section 3.4)."""
+    """From, To, Cc, Reply-To: only a name is ever encoded, never an address (RFC 5322 section 3.4).
+
+    A local part beyond ASCII stands as it is, in UTF-8 (RFC 6532 section 3.2). Names are encoded words there too: every reader
+    decodes those, also in a copy that was saved or forwarded by a program that knows nothing of UTF-8 in headers.
+    """
     tokens: list[str] = []
     for mailbox in mailboxes:
         if tokens:
@@ -47,7 +52,7 @@ def address_header(name: str, mailboxes: Iterable[Mailbox]) -> bytes:
         address = f"<{mailbox.address}>" if words else mailbox.address
         for word in [*words, address]:
             tokens.append(f" {word}" if tokens else word)
-    return folded(name, tokens)
+    return folded(name, tokens, "utf-8")
 
 
 def phrase(name: str) -> list[str]:
@@ -87,7 +92,7 @@ def encoded_words(value: str, first_column: int, in_phrase: bool = False) -> lis
     return [word if number == 0 else " " + word for number, word in enumerate(words)]
 
 
-def folded(name: str, tokens: list[str]) -> bytes:
+def folded(name: str, tokens: list[str], encoding: str = "ascii") -> bytes:
     """`Name: tokens` with a fold before a token where the line would pass 78 octets; the first stays with the name."""
     lines, line = [], f"{name}:"
     for number, token in enumerate(tokens):
@@ -99,7 +104,7 @@ def folded(name: str, tokens: list[str]) -> bytes:
         else:
             line += token
     lines.append(line)
-    return "\r\n".join(lines).encode("ascii") + b"\r\n"
+    return "\r\n".join(lines).encode(encoding) + b"\r\n"
 
 
 def content_type(media_type: str, file_name: str) -> bytes:

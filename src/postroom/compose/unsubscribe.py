@@ -6,7 +6,9 @@ The token says nothing to whoever reads it and is the same for years, because li
 import base64
 import hashlib
 import hmac
+from urllib.parse import quote
 
+IN_MAILTO = "!$'*+-/=^_`{|}~@."  # of what an address may hold; the others mean something in a URI (RFC 6068 section 2)
 TOKEN_VERSION = b"1"
 TOKEN_OCTETS = 20  # 160 bits
 
@@ -23,5 +25,5 @@ def uris(url: str | None, mailto: str | None, signed: str | None) -> list[str]:
     subject = "unsubscribe" if signed is None else f"unsubscribe%20{signed}"
     found = [f"<{url}>"] if url else []
     if mailto:
-        found.append(f"<mailto:{mailto.replace('%', '%25').replace('?', '%3F').replace('&', '%26')}?subject={subject}>")
+        found.append(f"<mailto:{quote(mailto, safe=IN_MAILTO)}?subject={subject}>")
     return [uri + "," for uri in found[:-1]] + found[-1:]

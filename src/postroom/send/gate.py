@@ -1,9 +1,9 @@
-"""The relay gate: connect, log in, compare the largest message with what the relay takes; before the first MAIL."""
+"""The relay gate: connect, log in, compare what this run's messages need with what the relay takes; before the first MAIL."""
 
 import os
 from collections.abc import Callable
 
-from postroom.compose.build import Composer, Rendered
+from postroom.check.preflight import Preflight
 from postroom.errors import CampaignError, Place, RelayRefused
 from postroom.read import providers
 from postroom.send.secrets import credential_of
@@ -36,18 +36,36 @@ def _meanings(provider):
                  for refusal in providers.refusals(provider))
 
 
-def passed(open_session: Callable[[], Session], composer: Composer, largest: Rendered | None) -> Session:
+def passed(open_session: Callable[[], Session], checked: Preflight) -> Session:
     """A session through which every message of this run can leave. Raises RelayRefused or RelayUnavailable."""
     session = open_session()
     try:
-        most = int(session.capabilities.get("SIZE") or 0)
+        _takes_addresses(session.capabilities, checked)
+        _takes_largest(session.capabilities, checked)
+    except RelayRefused:
+        session.quit()
+        raise
+    return session
+
+
+def _takes_addresses(capabilities, checked):
+    # RFC 6531 section 3.1 (8): where there is SMTPUTF8 there must be 8BITMIME.
+    missing = [extension for extension in ("SMTPUTF8", "8BITMIME") if extension not in capabilities]
+    if checked.smtputf8 and missing:
+        raise RelayRefused(f"the relay does not offer {missing[0]}, and there {'are' if checked.smtputf8 > 1 else 'is'} {checked.smtputf8_words()}",
+                           Place(checked.table.file, checked.smtputf8_lines[0]),
+                           "use a relay that offers it, or take those rows out; such an address cannot be written in another way")
+
+
+def _takes_largest(capabilities, checked):
+    largest = checked.largest
+    try:
+        most = int(capabilities.get("SIZE") or 0)
     except ValueError:
         most = 0
     # The bound is cheap; the exact octets are made only where it does not suffice (RFC 1870 section 4: 0 means no limit).
     if most > 0 and largest is not None and largest.size > most:
-        octets = len(composer.message(largest, date=0).octets)
+        octets = len(checked.composer.message(largest, date=0).octets)
         if octets > most:
-            session.quit()
             raise RelayRefused(f"the message for this row has {octets:,} octets as encoded; the relay takes {most:,}",
-                               Place(composer.table.file, largest.row), "make images and attachments smaller, or put them on the web")
-    return session
+                               Place(checked.table.file, largest.row), "make images and attachments smaller, or put them on the web")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import Fate
+from postroom.outcome import PENDING, Fate
 from postroom.send.line import Line
 from postroom.send.queue import Queue
 from postroom.send.rate import Pace, window_words
+from postroom.smtp.protocol import LocalError
 
 FINISH_SECONDS = 30
 INTERRUPTED = "interrupted"
@@ -42,7 +43,13 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
             full = line.room <= len(leaving) and (leaving or line.in_flight)
             until = None if full or not queue else pace.next(now)
-            fates = line.push(leaving, until)
+            begun = line.in_flight
+            try:
+                fates = line.push(leaving, until)
+            except LocalError:
+                # What was not begun never left; without a fate in the journal the next run would call it uncertain.
+                fates = [Fate(message, PENDING, "not written") for message in leaving[line.in_flight - begun:]]
+                raise
             queue.settle(fates)
             if interrupted():
                 queue.close(INTERRUPTED)

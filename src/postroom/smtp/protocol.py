@@ -26,6 +26,7 @@ LOCKSTEP, PIPELINED, CHUNKED = "lockstep", "pipelined", "chunked"
 MOST_COMMAND, MOST_LINE = 512, 998  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
 GREETING, MAIL, RCPT, DATA, RSET = "greeting", "mail", "rcpt", "data", "rset"
 END, LONE_DOT = "end of data", "lone dot"
+ELSEWHERE = "use a relay that offers it on every connection, or take the row out"
 
 # Which first digits a reply may have where; any other does not fit, and the dialogue is out of step.
 FITTING = {MAIL: "245", RCPT: "245", DATA: "345", END: "245", LONE_DOT: "245", RSET: "2"}
@@ -77,12 +78,12 @@ class Protocol:
         self._steps.append(_Step(phase, command_line(line)))
 
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
-        """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out."""
+        """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out; then nothing of it does."""
         check_octets(message.octets)
-        transaction = _Transaction(message)
-        steps = [_Step(MAIL, command_line(_mail_from(message, capabilities)), transaction)]
+        transaction, utf8 = _Transaction(message), message.needs_smtputf8
+        steps = [_Step(MAIL, command_line(_mail_from(message, capabilities, utf8), utf8), transaction)]
         for address in message.envelope.recipients:
-            steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">"), transaction, address))
+            steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">", utf8), transaction, address))
         if self.mode == CHUNKED:
             steps.insert(0, _Step(RSET, b"RSET\r\n"))
             steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(message.octets) + message.octets, transaction))
@@ -224,12 +225,18 @@ _Step = namedtuple("_Step", "phase octets transaction address", defaults=(None, 
 _Expected = namedtuple("_Expected", "phase transaction address", defaults=(None, None))
 
 
-def command_line(line: bytes) -> bytes:
+def command_line(line: bytes, utf8: bool = False) -> bytes:
     """One command with its line end: the only place that makes one, so nothing can be smuggled into a second line.
 
-    Raises LocalError for anything but printable US-ASCII, and for more than 512 octets.
+    utf8: whether the relay takes UTF-8 in it (RFC 6531 section 3.2). Raises LocalError for anything but printable US-ASCII, or
+    printable UTF-8, and for more than 512 octets.
     """
-    if len(line) + 2 > MOST_COMMAND and not line.startswith(b"AUTH") or any(octet < 32 or octet > 126 for octet in line):
+    try:
+        text = line.decode("utf-8" if utf8 else "ascii")
+    except UnicodeDecodeError:
+        text = "\0"
+    # Printable to Python is neither control, format, surrogate nor unassigned character, and of the blanks only U+0020.
+    if len(line) + 2 > MOST_COMMAND and not line.startswith(b"AUTH") or not text.isprintable():
         raise LocalError("a command to the relay would hold characters that no command may hold, or be too long")
     return line + b"\r\n"
 
@@ -251,18 +258,25 @@ def stuffed(octets: bytes) -> bytes:
     return (b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 
-def _mail_from(message, capabilities):
+def _mail_from(message, capabilities, utf8):
     line = b"MAIL FROM:<" + _path(message.envelope.sender) + b">"
     if "SIZE" in capabilities:
         line += b" SIZE=%d" % len(message.octets)
     if not message.octets.isascii():
         if "8BITMIME" not in capabilities:
-            raise LocalError("the message holds 8-bit octets and the relay does not offer 8BITMIME")
+            raise LocalError("the message holds 8-bit octets and the relay does not offer 8BITMIME", f"row {message.row} of the recipients", ELSEWHERE)
         line += b" BODY=8BITMIME"
+    if utf8:
+        # Only where it is needed: the next relay on the way may not have it (RFC 6531 section 3.4).
+        if "SMTPUTF8" not in capabilities:
+            raise LocalError("an address of this message is beyond ASCII and the relay does not offer SMTPUTF8", f"row {message.row} of the recipients",
+                             ELSEWHERE)
+        line += b" SMTPUTF8"
     return line
 
 
 def _path(address):
-    if not address.isascii() or any(character in address for character in "<> "):
+    if any(character in address for character in "<> "):
         raise LocalError(f'"{address}" cannot stand in an SMTP command')
-    return address.encode("ascii")
+    # Half a surrogate pair becomes octets that are no UTF-8, which command_line() refuses.
+    return address.encode("utf-8", "surrogatepass")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = """
-const PostalMime = require("postal-mime").default || require("postal-mime");
+const {default: PostalMime, decodeWords} = require("postal-mime");
 const lines = require("readline").createInterface({input: process.stdin});
 const list = (one) => (one || []).map((a) => [a.name || "", a.address]);
 lines.on("line", async (line) => {
@@ -19,14 +19,17 @@ lines.on("line", async (line) => {
     disposition: a.disposition, octets: Buffer.from(a.content).toString("base64")}));
   process.stdout.write(JSON.stringify({subject: mail.subject, from: list(mail.from ? [mail.from] : []), to: list(mail.to),
     cc: list(mail.cc), bcc: list(mail.bcc), reply_to: list(mail.replyTo), text: mail.text, html: mail.html,
-    message_id: mail.messageId, headers: mail.headers.map((h) => h.key), files}) + "\\n");
+    message_id: mail.messageId, headers: mail.headers.map((h) => h.key), values: mail.headers.map((h) => decodeWords(h.value)), files}) + "\\n");
 });
 """
 
 
 @dataclass
 class Parsed:
-    """What a parser made of a message. Addresses are (name, address); files are (name, type, content id, octets)."""
+    """What a parser made of a message. Addresses are (name, address); files are (name, type, content id, octets).
+
+    headers: their names in order, lower case. values: what they say, encoded words decoded.
+    """
 
     subject: str
     from_: list
@@ -38,13 +41,21 @@ class Parsed:
     message_id: str
     headers: list
     files: list
+    values: list
+
+
+class Utf8Headers(email.policy.Compat32):
+    """Header values as the octets that they are, read as UTF-8 (RFC 6532)."""
+
+    def header_fetch_parse(self, name, value):
+        return value.encode("utf-8", "surrogateescape").decode()
 
 
 def with_python(octets: bytes) -> Parsed:
     """The standard library's reading. Names are decoded by its older, separate decoder: the newer one puts blanks
     between two encoded words of one name."""
     mail = email.message_from_bytes(octets, policy=email.policy.default)
-    old = email.message_from_bytes(octets, policy=email.policy.compat32)
+    old = email.message_from_bytes(octets, policy=Utf8Headers())
     for part in mail.walk():
         assert not part.defects, part.defects
     bodies = {kind: mail.get_body((kind,)) for kind in ("plain", "html")}
@@ -52,7 +63,8 @@ def with_python(octets: bytes) -> Parsed:
              for part in mail.walk() if part.get_content_disposition() in ("attachment", "inline")]
     return Parsed(subject=_decoded(old["subject"]), from_=_addresses(old, "from"), to=_addresses(old, "to"), cc=_addresses(old, "cc"),
                   reply_to=_addresses(old, "reply-to"), message_id=mail["message-id"].strip("<>"), headers=[name.lower() for name in mail.keys()],
-                  text=bodies["plain"] and _text(bodies["plain"]), html=bodies["html"] and _text(bodies["html"]), files=files)
+                  text=bodies["plain"] and _text(bodies["plain"]), html=bodies["html"] and _text(bodies["html"]), files=files,
+                  values=[_decoded("".join(value.splitlines())) for value in old.values()])
 
 
 class NodeParser:
@@ -75,7 +87,7 @@ class NodeParser:
         files = [(one["name"], one["type"], (one["id"] or "").strip("<>") or None, base64.b64decode(one["octets"])) for one in mail["files"]]
         return Parsed(subject=mail["subject"], from_=_pairs(mail["from"]), to=_pairs(mail["to"]), cc=_pairs(mail["cc"]),
                       reply_to=_pairs(mail["reply_to"]), text=_ended_once(mail.get("text")), html=_ended_once(mail.get("html")), message_id=mail["message_id"].strip("<>"),
-                      headers=mail["headers"], files=files)
+                      headers=mail["headers"], files=files, values=mail["values"])
 
 
 def _ended_once(text):

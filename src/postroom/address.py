@@ -55,7 +55,7 @@ def parse_mailbox(text: str) -> Mailbox | None:
     if not address:
         return None
     if quoted := QUOTED.fullmatch(name):
-        name = unescaped(quoted[1])
+        name = unescaped(quoted[1]).strip()
     if found := CONTROL.search(name):
         raise AddressError(f"the name holds a control character ({code_point(found[0])})")
     local, domain = checked_address(address)

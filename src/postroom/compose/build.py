@@ -242,6 +242,10 @@ class Composer:
         context["row"] = Row(row)
         return context
 
+    def _trimmed(self, context):
+        row = {column: cell.strip() for column, cell in context["row"].items()}
+        return {**context, **{name: row[name] for name in self.columns}, "row": Row(row)}
+
     def _add_unsubscribe(self, context, key, line):
         settings = self.campaign.unsubscribe
         if settings is None:
@@ -278,6 +282,9 @@ class Composer:
     def _header(self, name, context, line):
         """A value for a header: rendered, trimmed, without any line break or control character."""
         value = self.templates.render(self.small[name], context, line).strip()
+        if CONTROL.search(value):
+            # A line break behind a cell's last letter, as spreadsheets leave it, means nothing.
+            value = self.templates.render(self.small[name], self._trimmed(context), line).strip()
         if found := CONTROL.search(value):
             holding = {column: cell.strip() for column, cell in context["row"].items() if CONTROL.search(cell)}
             # A filter may have changed what the cell brought; then every cell that holds such a character is named.
@@ -302,7 +309,7 @@ class Composer:
             raise RecipientError(f'"{shown(path)}" leads out of {folder}', place, "correct the cell")
         name = None
         if setting.name is not None:
-            name = self.templates.render(self.small["attachments", number, "name"], context, line)
+            name = self._header(("attachments", number, "name"), context, line)
         return self.files.look(path, place, name, setting.type)
 
     def _not_empty(self, html, text, line):

@@ -28,7 +28,8 @@ lines.on("line", async (line) => {
 class Parsed:
     """What a parser made of a message. Addresses are (name, address); files are (name, type, content id, octets).
 
-    headers: their names in order, lower case. values: what they say, encoded words decoded.
+    headers: their names in order, lower case. values: what they say, encoded words decoded (by Python not where UTF-8 stands beside them:
+    its decoder garbles that).
     """
 
     subject: str
@@ -61,10 +62,10 @@ def with_python(octets: bytes) -> Parsed:
     bodies = {kind: mail.get_body((kind,)) for kind in ("plain", "html")}
     files = [(part.get_filename(), part.get_content_type(), (part["content-id"] or "").strip("<>") or None, part.get_payload(decode=True))
              for part in mail.walk() if part.get_content_disposition() in ("attachment", "inline")]
-    return Parsed(subject=_decoded(old["subject"]), from_=_addresses(old, "from"), to=_addresses(old, "to"), cc=_addresses(old, "cc"),
+    return Parsed(subject=_decoded(_unfolded(old["subject"])), from_=_addresses(old, "from"), to=_addresses(old, "to"), cc=_addresses(old, "cc"),
                   reply_to=_addresses(old, "reply-to"), message_id=mail["message-id"].strip("<>"), headers=[name.lower() for name in mail.keys()],
                   text=bodies["plain"] and _text(bodies["plain"]), html=bodies["html"] and _text(bodies["html"]), files=files,
-                  values=[_decoded("".join(value.splitlines())) for value in old.values()])
+                  values=[_decoded(line) if line.isascii() else line for line in map(_unfolded, old.values())])
 
 
 class NodeParser:
@@ -99,13 +100,17 @@ def _pairs(addresses):
     return [tuple(pair) for pair in addresses]
 
 
+def _unfolded(value):
+    return "".join(value.splitlines())
+
+
 def _decoded(value):
-    return str(email.header.make_header(email.header.decode_header(value))) if value is not None else None
+    return str(email.header.make_header(email.header.decode_header(value)))
 
 
 def _addresses(mail, name):
     # The raw header, unfolded: getaddresses() splits, then each name is decoded on its own.
-    raw = "".join((mail[name] or "").splitlines())
+    raw = _unfolded(mail[name] or "")
     return [(_decoded(shown), address) for shown, address in email.utils.getaddresses([raw])] if raw else []
 
 

@@ -108,6 +108,16 @@ def test_a_broken_mail_of_another_program_can_be_read_too():
     assert (reading.html.strip(), reading.to, len(reading.files)) == ("<p>\ufffd", ("a,", "a@b"), 1)
 
 
+def test_headers_in_utf_8_are_read_as_they_are():
+    """RFC 6532: addresses, names and other headers beyond ASCII, beside encoded words."""
+    read = read_message("From: =?utf-8?q?J=C3=BCrgen?= <jürgen@example.com>\r\nTo: 若水 李 <若水@xn--r8jz45g.jp>, \"Lee, Ann\" <ann@example.com>\r\n"
+                        "Subject: 若水 =?utf-8?b?4pyT?=\r\n =?utf-8?q?_x?= y\r\n\r\nx\r\n".encode())
+
+    assert read.headers == [("From", "Jürgen <jürgen@example.com>"), ("To", "若水 李 <若水@xn--r8jz45g.jp>, Lee, Ann <ann@example.com>"), ("Subject", "若水 ✓ x y")]
+    assert read.to == ("若水 李", "若水@xn--r8jz45g.jp")
+    assert read_message("To: J\xe9 <j@x>\r\n\r\n".encode("latin-1")).header("To") == "J\ufffd <j@x>"
+
+
 @pytest.mark.parametrize("octets", [
     b"Content-Type: text/plain; charset=undefined\r\n\r\nx\xff\r\n", b"Content-Type: text/html; charset=idna\r\n\r\n\xff\r\n",
     b"Content-Type: text/plain; charset*=utf-8''a%00b\r\n\r\nx\r\n", b"Content-Disposition: attachment; filename*0*=undefined''a%FF\r\n\r\nx\r\n",

@@ -237,7 +237,54 @@ def test_dots_come_back_as_they_were(lines):
     assert b"\r\n".join(undone) == octets
 
 
-@pytest.mark.parametrize("line", [b"RCPT TO:<a>\r\nDATA", b"RCPT TO:<a\0>", "RCPT TO:<é>".encode(), b"RCPT TO:<" + b"a" * 600 + b">"])
-def test_no_command_can_hold_a_second_line(line):
+@pytest.mark.parametrize("line", [b"RCPT TO:<a>\r\nDATA", b"RCPT TO:<a\0>", b"RCPT TO:<" + b"a" * 600 + b">", b"RCPT TO:<a\x7f>", b"RCPT TO:<\xff>", b"RCPT TO:<\xc0\x8d\x8a>",
+                                  b"RCPT TO:<\xed\xa0\x80>", *(f"RCPT TO:<a{character}b>".encode() for character in "\x85\u2028\u2029\u200b\u202e\ufeff\xa0")])
+@pytest.mark.parametrize("utf8", [False, True])
+def test_no_command_can_hold_a_second_line(line, utf8):
+    """Whether the relay takes UTF-8 or not: nothing but printable characters."""
+    with pytest.raises(LocalError):
+        command_line(line, utf8)
+
+
+def test_letters_beyond_ascii_go_out_only_where_the_relay_takes_utf_8():
+    line = "RCPT TO:<jürgen@example.com>".encode()
+
+    assert command_line(line, utf8=True) == line + b"\r\n"
     with pytest.raises(LocalError):
         command_line(line)
+
+
+@given(st.text(max_size=40), st.booleans())
+def test_whatever_goes_out_is_one_printable_line(text, utf8):
+    try:
+        line = command_line(text.encode("utf-8", "surrogatepass"), utf8)
+    except LocalError:
+        assert not text.isprintable() or not utf8 and not text.isascii()
+        return
+    assert line.decode() == text + "\r\n" and text.isprintable() and (utf8 or line.isascii())
+
+
+@pytest.mark.parametrize(("address", "octets", "capabilities", "parameters"), [
+    ("ann", b"Subject: x\r\n\r\nx\r\n", {"SMTPUTF8": "", "8BITMIME": ""}, ""), ("jürgen", b"Subject: x\r\n\r\nx\r\n", {"SMTPUTF8": "", "8BITMIME": ""}, " SMTPUTF8"),
+    ("jürgen", "To: jürgen@example.com\r\n\r\nx\r\n".encode(), {"SMTPUTF8": "", "8BITMIME": "", "SIZE": ""}, " SIZE=30 BODY=8BITMIME SMTPUTF8"),
+    ("ann", "Reply-To: jürgen@example.com\r\n\r\nx\r\n".encode(), {"SMTPUTF8": "", "8BITMIME": ""}, " BODY=8BITMIME SMTPUTF8"),
+    ("ann", "Subject: x\r\n\r\nü\r\n".encode(), {"SMTPUTF8": "", "8BITMIME": ""}, " BODY=8BITMIME")])
+def test_mail_asks_for_smtputf8_where_the_message_needs_it(address, octets, capabilities, parameters):
+    """RFC 6531 section 3.4."""
+    core = Protocol()
+    core.receive(b"220 relay.test\r\n")
+
+    core.begin(message(address, octets=octets), capabilities)
+
+    assert core.to_write() == [("mail", f"MAIL FROM:<news@example.com>{parameters}\r\n".encode())]
+
+
+@pytest.mark.parametrize(("capabilities", "words"), [({"8BITMIME": ""}, "SMTPUTF8"), ({"SMTPUTF8": ""}, "8BITMIME"), ({}, "does not offer")])
+def test_without_smtputf8_nothing_of_such_a_message_is_begun(capabilities, words):
+    core = Protocol()
+    core.receive(b"220 relay.test\r\n")
+
+    with pytest.raises(LocalError, match=words):
+        core.begin(message("jürgen", octets="To: jürgen@example.com\r\n\r\nx\r\n".encode()), capabilities)
+
+    assert core.in_flight == 0 and core.to_write() == []

@@ -34,6 +34,11 @@ def explain(error: PostroomError, nothing_sent: bool = False, more: str = "") ->
         say(f"… and {len(faults) - MOST_SHOWN:,} more faults.{' ' + more if more else ''}{end}")
 
 
+def note(warning: PostroomError) -> None:
+    """What is no fault, but a person should know, and what to do about it."""
+    say(visible(f"Note: {warning}" + (f" {sentence(warning.do)}" if warning.do else "")))
+
+
 def visible(text: str) -> str:
     """A text that cannot steer the terminal: a cell or a server may have brought part of it."""
     return text.translate(CONTROL)
@@ -74,6 +79,16 @@ def as_json(error: PostroomError) -> dict:
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def left_out(checked) -> list[str]:
+    """What a Preflight did not count among the recipients, such as "2 duplicates"."""
+    table = checked.composer.table
+    numbers = ((checked.duplicates, "duplicate"), (table.blank, "blank row"), (table.left_out, "row"))
+    said = [count(number, noun) for number, noun in numbers if number]
+    if table.left_out:
+        said[-1] += " by `where`"
+    return said
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ import os
 import time
 
 from postroom.cli.arguments import journal_path, positive
-from postroom.cli.output import as_json, count, document, document_path, explain, say
+from postroom.cli.output import as_json, count, document, document_path, explain, note, say
 from postroom.errors import Faults, PostroomError
 
 FIRST = 100
@@ -45,7 +45,10 @@ def _preview(arguments, campaign):
     from postroom.read.recipients import Table
 
     now = datetime.datetime.fromtimestamp(_now(arguments, campaign), campaign.zone).astimezone(campaign.zone)
-    composer = Composer(campaign, Table(campaign), now)
+    table = Table(campaign)
+    if table.guess:
+        note(table.guess_words())
+    composer = Composer(campaign, table, now)
     directory = arguments.output or os.path.join(campaign.project.state_folder, "preview", campaign.folder_name)
     most = None if arguments.all else arguments.limit
     return write_preview(_messages(composer, most), directory, campaign.title)

@@ -9,7 +9,7 @@ from postroom.address import shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.cli.arguments import default_journal, journal_path
-from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, say
+from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, left_out, note, say
 from postroom.compose.build import Composer
 from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
 from postroom.journal.lock import RunLock
@@ -140,12 +140,27 @@ class Run:
         campaign = self.campaign
         began = edition.began_at if edition else None
         now = datetime.datetime.fromtimestamp(time.time() if began is None else began, campaign.zone).astimezone(campaign.zone)
-        composer = Composer(campaign, Table(campaign), now)
+        table = Table(campaign)
+        if table.guess:
+            self._confirm(table.guess_words())
+        composer = Composer(campaign, table, now)
         if edition is not None and edition.began_at is not None:
             self._same_as_before(edition, changed(edition.content, composer))
         elif not self.arguments.accept_changes and self.journal_path == default_journal(campaign.project.root):
             self._not_forgotten()
         return composer
+
+    def _confirm(self, guess):
+        """The table's encoding is a guess: whoever knows the people in it says whether it is right. Mail to them cannot be taken back."""
+        if self.arguments.dry_run or self.arguments.sandbox:
+            note(guess)
+            return
+        if self.arguments.yes or not interactive():
+            raise guess
+        explain(guess)
+        say("Are these cells right? [y/N] ", end="")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CampaignError("the table's encoding was not confirmed", guess.where, "name the right one with `encoding:` under `recipients`")
 
     def _not_forgotten(self):
         """A project's root that moved down leaves its journal above: to begin a new one would mail everybody again."""
@@ -191,8 +206,8 @@ class Run:
                                  self.arguments.accept_changes).run(tell)
         if shows and seen >= 2000:
             say("\r\033[K", end="")
-        for note in (*composer.table.notes, *composer.warnings()):
-            say(f"Note: {note} {note.do or ''}")
+        for warning in (*composer.table.notes, *composer.warnings()):
+            note(warning)
         self.checked.passed()
 
     def _enrol(self, edition, composer):
@@ -227,11 +242,10 @@ class Run:
 
     def _confirmation(self, composer, relay, account):
         campaign, checked = self.campaign, self.checked
-        left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
-        left_out += [count(composer.table.blank, "blank row")] if composer.table.blank else []
+        said = left_out(checked)
         rows = [("from", shown(checked.first.from_.name + " <" + checked.first.from_.address + ">") if checked.first else campaign.from_),
                 ("relay", f"{relay.host}:{relay.port}, {relay.security}"), ("account", account),
-                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {' and '.join(left_out)} left out" if left_out else "")),
+                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {' and '.join(said)} left out" if said else "")),
                 ("to send", f"{checked.going:,} now" + _before(self.before or {}))]
         if len(checked.file_counts) > 1:
             fewest, (number, first) = min(checked.file_counts.items())

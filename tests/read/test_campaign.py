@@ -7,7 +7,7 @@ from postroom.errors import Faults, PostroomError
 from postroom.read.campaign import Window, load
 
 LATER = ["extends: a.yaml", "delivery: {stop_after: {failures: 3}}"]
-LATER_INSIDE = {"recipients": ["where: x", "columns: {a: {}}", "encoding: gb18030"], "smtp": ["provider: qq", "password_command: x", "token_command: x", "in_flight: 3"]}
+LATER_INSIDE = {"smtp": ["provider: qq", "password_command: x", "token_command: x", "in_flight: 3"]}
 
 
 def read(folder, text, secrets=True):

@@ -245,7 +245,7 @@ class Run:
         said = left_out(checked)
         rows = [("from", shown(checked.first.from_.name + " <" + checked.first.from_.address + ">") if checked.first else campaign.from_),
                 ("relay", f"{relay.host}:{relay.port}, {relay.security}"), ("account", account),
-                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {' and '.join(said)} left out" if said else "")),
+                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {', '.join(said)} left out" if said else "")),
                 ("to send", f"{checked.going:,} now" + _before(self.before or {}))]
         if len(checked.file_counts) > 1:
             fewest, (number, first) = min(checked.file_counts.items())

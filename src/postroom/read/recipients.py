@@ -291,7 +291,7 @@ class _Lines:
         line = self.file.readline(self.left)
         self.line += 1
         if self.line == 1:
-            line = line.removeprefix("\ufeff")
+            line = line.lstrip("\ufeff")
         if not line:
             if self.left <= 0:
                 raise self._too_long(line)

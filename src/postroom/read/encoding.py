@@ -17,7 +17,7 @@ from postroom.read import formats
 BLOCK_OCTETS, SAMPLE_OCTETS, MOST_OF_LINE = 1 << 20, 64 << 10, 4096
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le",
-         codecs.BOM_UTF16_BE: "utf-16-be"}
+         codecs.BOM_UTF16_BE: "utf-16-be", "\ufeff".encode("gb18030"): "gb18030"}
 WITH_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 # Text codecs by Python's word, but ways of writing in ASCII (or the machine's own encoding, another on each) rather than files of people.
 NO_FILES = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined", "charmap", "mbcs", "oem"}

@@ -24,6 +24,11 @@ def explained(error: PostroomError, nothing_sent: bool = False, more: str = "") 
     return lines
 
 
+def noted(warning: PostroomError) -> str:
+    """What is no fault, but a person should know, and what to do about it."""
+    return visible(f"Note: {warning}" + (f" {sentence(warning.do)}" if warning.do else ""))
+
+
 def as_json(error: PostroomError) -> dict:
     """An error as the JSON documents have it."""
     where = error.where

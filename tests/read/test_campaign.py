@@ -7,7 +7,7 @@ from postroom.errors import Faults, PostroomError
 from postroom.read.campaign import Window, load
 
 LATER = ["delivery: {stop_after: {failures: 3}}"]
-LATER_INSIDE = {"recipients": ["where: x", "columns: {a: {}}", "encoding: gb18030"], "smtp": ["in_flight: 3"]}
+LATER_INSIDE = {"smtp": ["in_flight: 3"]}
 
 
 def read(folder, text, secrets=True):

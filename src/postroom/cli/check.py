@@ -4,7 +4,7 @@ import datetime
 
 from postroom.cli.output import document, explain, interactive, say
 from postroom.errors import Faults, PostroomError, faults_of
-from postroom.words import as_json, count
+from postroom.words import as_json, count, noted
 
 
 def options(parser):
@@ -22,6 +22,7 @@ def run(arguments) -> int:
 
         campaign = load(arguments.campaign, secrets=arguments.relay)
         table = Table(campaign)
+        warnings += [table.guess_words()] if table.guess else []
         now = datetime.datetime.now(campaign.zone).astimezone(campaign.zone)
         try:
             composer = Composer(campaign, table, now)
@@ -53,12 +54,11 @@ def _answer(arguments, campaign, checked, errors, warnings, exit_code):
     for fault in errors:
         explain(fault)
     for warning in warnings:
-        say(f"Note: {warning} {warning.do or ''}")
+        say(noted(warning))
     if errors:
         more = f" (and {checked.more_faults:,} more like these)" if checked and checked.more_faults else ""
         say(f"\n{count(len(errors), 'fault')}{more}. Nothing was sent.")
     else:
-        left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
-        left_out += [count(checked.composer.table.blank, "blank row")] if checked.composer.table.blank else []
-        say(f"{count(checked.going, 'message')} checked, no fault found" + (f"; {', '.join(left_out)} left out." if left_out else "."))
+        said = checked.left_out()
+        say(f"{count(checked.going, 'message')} checked, no fault found" + (f"; {', '.join(said)} left out." if said else "."))
     return exit_code

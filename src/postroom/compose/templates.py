@@ -12,7 +12,7 @@ import jinja2
 from jinja2.sandbox import SecurityError
 
 from postroom.address import is_text
-from postroom.compose.bounded import MOST_OUTPUT, BoundedEnvironment
+from postroom.bounded import MOST_OUTPUT, BoundedEnvironment
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.read.project import display
 

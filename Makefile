@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lock clean
+.PHONY: setup demo test unicode lock clean
 
 setup: $(VENV)/ready
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup node_modules/ready
 	$(BIN)/python -m pytest
+
+# All of Unicode through names, subjects, cells and file names; takes an hour.
+unicode: setup node_modules/ready
+	POSTROOM_CASES=100000 $(BIN)/python -m pytest tests/test_unicode.py -s --timeout=14400
 
 # The second MIME parser of the tests is not Python's; without Node its tests are skipped by name.
 node_modules/ready: package.json

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -209,6 +210,13 @@ class SecureServer:
 
     def mails(self) -> list[Taken]:
         return list(self._taken)
+
+
+def context_for(authority, name: str = "localhost"):
+    """A server's TLS with a certificate of a trustme.CA."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
 
 
 def greeted(port: int) -> None:

@@ -233,7 +233,7 @@ def test_a_campaign_that_is_not_there_is_one_clear_message(folder, words):
     said = postroom(*words)
     document = postroom(*words, "--json").json
 
-    assert said.exit == 2 and "gone.yaml: no such file or directory" in said.err
+    assert said.exit == 2 and "gone.yaml: there is no such file" in said.err
     assert document["exit"] == 2 and document["error"]["where"]["file"] == "gone.yaml"
 
 

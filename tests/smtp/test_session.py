@@ -16,7 +16,7 @@ from postroom.message import Envelope, Message
 from postroom.smtp.session import Relay as To
 from postroom.smtp.session import Session
 from postroom.smtp.transcript import Transcript
-from peers import SecureServer
+from peers import SecureServer, context_for
 from relay import Hangup, Relay, free_port
 
 PASSWORD = "pässword %s $x"
@@ -40,12 +40,6 @@ def authority():
 def ca_file(authority, tmp_path):
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     return str(tmp_path / "ca.pem")
-
-
-def context_for(authority, name="localhost"):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from postroom.address import folded, shown
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError
 from postroom.outcome import DEFERRED, LEAVING, PENDING, REMOVED, SKIPPED, UNCERTAIN
+from postroom.read.providers import provider
 
 MOST_FAULTS = 1000
 
@@ -74,6 +75,7 @@ class Preflight:
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
+        self._senders = _only_senders(composer.campaign)
 
     def run(self, seen: Callable[[int], None] = lambda rows: None) -> "Preflight":
         """Look at every row; faults are collected, not raised. seen: told how many rows were looked at."""
@@ -154,6 +156,10 @@ class Preflight:
 
     def _going(self, line, row, key, delivery, late):
         rendered = self.composer.render(row, line, key)
+        if self._senders and rendered.from_.address.lower() not in self._senders:
+            place = self.composer.campaign.place("from")
+            raise RecipientError(f'{self.composer.campaign.smtp.provider} takes mail from its own login only: `from` is "{rendered.from_.address}", the login '
+                                 f'"{self.composer.campaign.login}"', Place(place.file, place.line, place.column, line), "make them the same mailbox; use `reply_to` for another")
         repeats = delivery is not None and (delivery.may_have_arrived or delivery.state == LEAVING)
         if repeats and delivery.row_digest != rendered.digest and not self.accept_changes:
             raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
@@ -166,3 +172,14 @@ class Preflight:
             self.largest = rendered
         rows, first = self.file_counts.get(len(rendered.files), (0, line))
         self.file_counts[len(rendered.files)] = (rows + 1, first)
+
+
+def _only_senders(campaign):
+    """The addresses of which `from` must be one where the provider wants the login's there; empty where it does not, or the login is not known."""
+    if not campaign.login or not campaign.smtp.provider:
+        return frozenset()
+    preset = provider(campaign.smtp.provider)
+    if preset.sender != "login":
+        return frozenset()
+    login = campaign.login.lower()
+    return frozenset([login] if "@" in login else [f"{login}@{domain}" for domain in preset.domains])

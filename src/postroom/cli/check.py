@@ -2,8 +2,9 @@
 
 import datetime
 
-from postroom.cli.output import as_json, count, document, explain, interactive, say
+from postroom.cli.output import document, explain, interactive, say
 from postroom.errors import Faults, PostroomError, faults_of
+from postroom.words import as_json, count
 
 
 def options(parser):
@@ -28,7 +29,7 @@ def run(arguments) -> int:
             # Without templates no row can be rendered; the table can be looked at all the same.
             raise Faults(faults_of(error) + table.faults(MOST_FAULTS)) from None
         checked = Preflight(composer, lambda keys: {}, now.timestamp()).run()
-        warnings += table.notes + composer.warnings()
+        warnings += campaign.warnings() + table.notes + composer.warnings()
         checked.passed()
         if arguments.relay:
             from postroom.send.gate import passed, relay_of

@@ -5,8 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from postroom.cli.output import as_json, document, explain, say
+from postroom.cli.output import document, explain, say
 from postroom.errors import CampaignError, PostroomError
+from postroom.words import as_json
 
 MARK = ".postroom-demo"
 CAMPAIGN = os.path.join("campaigns", "newsletter.yaml")

@@ -4,11 +4,8 @@ import os
 import sys
 from contextlib import suppress
 
-from postroom.errors import Place, PostroomError, faults_of
-
-CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
-
-MOST_SHOWN = 10
+from postroom.errors import PostroomError
+from postroom.words import explained
 
 
 def say(text: str = "", end: str = "\n") -> None:
@@ -18,35 +15,20 @@ def say(text: str = "", end: str = "\n") -> None:
 
 
 def explain(error: PostroomError, nothing_sent: bool = False, more: str = "") -> None:
-    """An error in words for people: what is wrong and where, then what to do.
-
-    nothing_sent: add that nothing was sent in this run, where that is true. more: how to see the faults left out.
-    """
-    faults = faults_of(error)
-    for fault in faults[:MOST_SHOWN]:
-        say(visible(str(fault)))
-        end = "Nothing was sent in this run." if nothing_sent and fault is faults[-1] else ""
-        advice = " ".join(word for word in (sentence(fault.do) if fault.do else "", end) if word)
-        if advice:
-            say(f"  {visible(advice)}")
-    if len(faults) > MOST_SHOWN:
-        end = " Nothing was sent in this run." if nothing_sent else ""
-        say(f"… and {len(faults) - MOST_SHOWN:,} more faults.{' ' + more if more else ''}{end}")
-
-
-def visible(text: str) -> str:
-    """A text that cannot steer the terminal: a cell or a server may have brought part of it."""
-    return text.translate(CONTROL)
-
-
-def sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "?", "!", "…")) else text + "."
+    """An error in words for people; see words.explained()."""
+    for line in explained(error, nothing_sent, more):
+        say(line)
 
 
 def interactive() -> bool:
     """Whether somebody is there to answer a question."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> bool:
+    """A question on the terminal; only a yes is a yes."""
+    say(question, end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def document(values: dict) -> None:
@@ -61,26 +43,6 @@ def document(values: dict) -> None:
     except OSError:
         # Nobody reads it any more; what the command did still decides its exit code.
         sys.stdout = open(os.devnull, "w")
-
-
-def as_json(error: PostroomError) -> dict:
-    where = error.where
-    if isinstance(where, Place):
-        where = {"file": where.file, "line": where.line, "column": where.column, "row": where.row}
-    elif where is not None:
-        where = {"file": None, "line": None, "column": None, "row": None, "relay": str(where)}
-    return {"what": error.what, "where": where, "do": error.do}
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    for unit, size in (("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size:
-            return f"about {seconds / size:.0f} {unit}s"
-    return f"about {max(1, round(seconds))} s"
 
 
 def document_path(path: str) -> str:

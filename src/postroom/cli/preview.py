@@ -1,12 +1,11 @@
 """postroom preview: every message as a file, and a page to look through them. Needs no network."""
 
-import datetime
 import os
-import time
 
-from postroom.cli.arguments import journal_path, positive
-from postroom.cli.output import as_json, count, document, document_path, explain, say
-from postroom.errors import Faults, PostroomError
+from postroom.cli.arguments import positive
+from postroom.cli.output import document, document_path, explain, say
+from postroom.errors import PostroomError
+from postroom.words import as_json, count
 
 FIRST = 100
 
@@ -40,38 +39,9 @@ def run(arguments) -> int:
 
 
 def _preview(arguments, campaign):
-    from postroom.compose.build import Composer
     from postroom.preview import write_preview
-    from postroom.read.recipients import Table
+    from postroom.run import foreseen
 
-    now = datetime.datetime.fromtimestamp(_now(arguments, campaign), campaign.zone).astimezone(campaign.zone)
-    composer = Composer(campaign, Table(campaign), now)
     directory = arguments.output or os.path.join(campaign.project.state_folder, "preview", campaign.folder_name)
-    most = None if arguments.all else arguments.limit
-    return write_preview(_messages(composer, most), directory, campaign.title)
-
-
-def _messages(composer, most):
-    """The first messages of the table, each exactly as `send` would make it now. Raises what is wrong with a row."""
-    from postroom.check.preflight import Preflight
-
-    checked = Preflight(composer, lambda keys: {}, time.time(), limit=most).run()
-    if checked.faults:
-        raise Faults(checked.faults)
-    from postroom.send.queue import departures
-
-    return departures(composer, checked.plan)
-
-
-def _now(arguments, campaign):
-    """The time of the edition's first mail where there was one: what `now` is in the templates."""
-    from postroom.journal.sqlite import Journal
-
-    journal = Journal.open(journal_path(arguments, campaign.project), create=False)
-    if journal is None:
-        return time.time()
-    try:
-        began = journal.edition(campaign.name, campaign.edition or "").began_at
-        return time.time() if began is None else began
-    finally:
-        journal.close()
+    messages = foreseen(campaign, None, None if arguments.all else arguments.limit)
+    return write_preview(messages, directory, campaign.title)

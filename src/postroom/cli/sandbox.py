@@ -1,9 +1,10 @@
 """postroom sandbox: a mail server for practice that keeps what it gets and shows it in the browser."""
 
 from postroom.cli.arguments import port
-from postroom.cli.output import as_json, document, document_path, explain, say
+from postroom.cli.output import document, document_path, explain, say
 from postroom.errors import PostroomError
 from postroom.send.interrupt import Interrupt
+from postroom.words import as_json
 
 
 def options(parser):

@@ -1,9 +1,10 @@
 """postroom send: preflight, gate, confirmation, sends; or goes on where it stopped."""
 
 import signal
+import sys
 
 from postroom.cli.arguments import positive
-from postroom.cli.output import document, explain, say
+from postroom.cli.output import ask, document, explain, interactive, say
 from postroom.errors import PostroomError, signalled
 
 
@@ -20,9 +21,12 @@ def options(parser):
 
 
 def run(arguments) -> int:
-    from postroom.cli.run import Run
+    from postroom.run import Desk, Options, Run
+    from postroom.send.secrets import asked
 
-    run = Run(arguments)
+    words = {field: value for field, value in vars(arguments).items() if field in Options.__dataclass_fields__}
+    there = interactive()
+    run = Run(Options(**words, quiet=arguments.json), Desk(say, ask if there else None, asked if there else None, passing=sys.stderr.isatty()))
     try:
         exit_code = run.rehearse() if arguments.sandbox else run.send()
     except PostroomError as error:

@@ -2,9 +2,9 @@
 
 import os
 
-from postroom.cli.arguments import journal_path
-from postroom.cli.output import as_json, document, explain, say
+from postroom.cli.output import document, explain, say
 from postroom.errors import PostroomError
+from postroom.words import as_json
 
 
 def options(parser):
@@ -14,11 +14,11 @@ def options(parser):
 
 def run(arguments) -> int:
     from postroom.journal.sqlite import Journal
-    from postroom.read.project import Project
+    from postroom.read.project import Project, journal_path
 
     try:
         project = Project(arguments.campaign or os.path.join(os.getcwd(), "campaign.yaml"))
-        path = journal_path(arguments, project)
+        path = journal_path(arguments.journal, project.root)
         wanted = _wanted(arguments.campaign) if arguments.campaign else None
         journal = Journal.open(path, create=False)
         try:

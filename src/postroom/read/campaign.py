@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from postroom.address import CONTROL, AddressError, parse_mailbox, shown
 from postroom.errors import CampaignError, Faults, Place
-from postroom.read.project import Project, Unset
+from postroom.read.project import Project, Unset, display
 from postroom.read.settings import EXTENDS, Settings, gathered
 
 MOST_FILE_OCTETS = 50 << 20
@@ -276,6 +276,18 @@ class Campaign(_Strict):
     def login(self) -> str | None:
         """The user name at the relay; None where there is none, or its variable is not set."""
         return self.smtp.username if self.smtp and ("smtp", "username") not in self._unset else None
+
+    def warnings(self) -> list[CampaignError]:
+        """What is no fault, but a person should know: secrets that others may read."""
+        found = []
+        raw = (self._settings.value.get("smtp") or {}).get("password")
+        if raw is not None and "${" not in str(raw):
+            found.append(CampaignError("the password stands in this file", self.place("smtp", "password"),
+                                       "write `password: ${SMTP_PASSWORD}` and put it into .env at the project's root, or use `password_command`"))
+        env = os.path.join(self._project.root, ".env")
+        if os.path.isfile(env) and os.stat(env).st_mode & 0o077:
+            found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"chmod 600 {display(env)}"))
+        return found
 
     @property
     def title(self) -> str:

@@ -135,6 +135,17 @@ class Project:
         return octets
 
 
+def journal_path(asked: str | None, root: str) -> str:
+    """Where the project's journal is: as asked, by POSTROOM_JOURNAL, or at the root. A real path, so that a link is the same journal."""
+    asked = asked or os.environ.get("POSTROOM_JOURNAL")
+    return os.path.realpath(asked) if asked else default_journal(root)
+
+
+def default_journal(root: str) -> str:
+    """The journal of the project with this root."""
+    return os.path.join(root, STATE_FOLDER, "journal.sqlite3")
+
+
 def display(path: str) -> str:
     """A path as a person here would type it: relative to where they stand if it is below, else in full."""
     relative = os.path.relpath(path)

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import threading
 import time
 from contextlib import contextmanager
 
@@ -30,7 +31,10 @@ class Interrupt:
 
     @contextmanager
     def held(self):
-        """Signals are noted here instead of ending the process."""
+        """Signals are noted here instead of ending the process. In another thread than the main one none arrives, so none is held."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         # What was ignored before (SIGHUP under nohup) stays ignored.
         before = {number: signal.signal(number, self._came) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
         try:

@@ -25,7 +25,7 @@ class Line:
                  pause: Callable[[float], bool], relay: Relay):
         self._open, self._session, self._cap, self._pause, self._relay = open_session, session, messages_per_session, pause, relay
         self._begun = self._fruitless = 0
-        self._answered = self._renewed = False
+        self._answered = self._renewed = self._expired = False
 
     @property
     def in_flight(self) -> int:
@@ -35,6 +35,8 @@ class Line:
     @property
     def room(self) -> int:
         """How many messages may be handed over now."""
+        if self._expired:
+            return 0
         return self._session.room if self._cap is None else min(self._session.room, self._cap - self._begun)
 
     def ready(self) -> None:
@@ -42,7 +44,7 @@ class Line:
 
         Tries for RECONNECT_SECONDS; raises RelayUnavailable after that, or when three sessions in a row took nothing.
         """
-        if self._session.in_flight or self._session.is_usable() and (self._cap is None or self._begun < self._cap):
+        if self._session.in_flight or self._session.is_usable() and not self._expired and (self._cap is None or self._begun < self._cap):
             return
         self._session.quit()
         self._fruitless += self._begun > 0 and not self._answered
@@ -58,7 +60,7 @@ class Line:
                 if time.monotonic() + wait > give_up or self._pause(wait):
                     raise
                 wait = min(wait * 2, LONGEST_WAIT)
-        self._begun, self._answered = 0, False
+        self._begun, self._answered, self._expired = 0, False, False
 
     def push(self, leaving: list[Message], until: float) -> list[Fate]:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
@@ -86,8 +88,7 @@ class Line:
         """A token expires in mid-run: the next session has a new one and the same message goes again, once."""
         if self._renewed or not renewed(self._relay):
             return fates
-        self._renewed = True
-        self._session.quit()
+        self._renewed = self._expired = True
         return [fate._replace(scope=SESSION) if _wants_login(fate) else fate for fate in fates]
 
     def quit(self) -> None:

@@ -23,11 +23,9 @@ class Progress:
         self.may_have_gone, self.partial, self.examples, self.total = 0, 0, [], total
         self._bar, self._quiet = None, quiet
         self._started = self._shown = time.monotonic()
-        if sys.stderr.isatty() and not quiet:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, unit=" messages", file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
-                             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix} [{rate_fmt}, {remaining} left]")
+        if not quiet and (bar := _bar()):
+            self._bar = bar(total=total, unit=" messages", file=sys.stderr, dynamic_ncols=True, mininterval=0.2,
+                            bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix} [{rate_fmt}, {remaining} left]")
 
     def told(self, answered: list[Fate], leaving: list[Message]) -> None:
         """Hear what became of some messages, and which leave next."""
@@ -64,3 +62,25 @@ class Progress:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _bar():
+    """tqdm's bar where somebody can see it move: on a terminal and in a notebook."""
+    if in_notebook():
+        try:
+            import ipywidgets  # noqa: F401 - without it tqdm's own notebook bar cannot be drawn
+            from tqdm.notebook import tqdm
+        except ImportError:
+            from tqdm import tqdm
+        return tqdm
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    return tqdm
+
+
+def in_notebook() -> bool:
+    """Whether a notebook's kernel runs us, which shows what a terminal would."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell is not None and shell.__class__.__name__ == "ZMQInteractiveShell"

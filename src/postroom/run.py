@@ -1,21 +1,25 @@
-"""One `send` from the campaign file to the exit code: the steps in their order, and what is known when it ends."""
+"""One `send` from the campaign file to the exit code: the steps in their order, and what is known when it ends.
+
+What is said goes to a Desk, which the command line and the Python API each have of their own.
+"""
 
 import datetime
 import os
-import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from postroom.address import shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
-from postroom.cli.arguments import default_journal, journal_path
-from postroom.cli.output import as_json, count, document_path, duration, explain, interactive, say, sentence
 from postroom.compose.build import Composer
 from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
+from postroom.message import Message
 from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
-from postroom.read.campaign import load
+from postroom.read.campaign import Campaign, load
+from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
 from postroom.send import gate, loop
 from postroom.send.interrupt import Interrupt
@@ -23,24 +27,53 @@ from postroom.send.line import Line, logged_in
 from postroom.send.progress import Progress
 from postroom.send.queue import Queue, departures
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
-from postroom.send.secrets import asked
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
+from postroom.words import as_json, count, duration, explained, sentence
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
 COUNTS = ("recipients", *STATES, "skipped_reasons", "remaining", "due_at")
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one `send` was asked for; the words are those of the command line."""
+
+    campaign: str
+    yes: bool = False
+    dry_run: bool = False
+    limit: int | None = None
+    uncertain: str | None = None
+    accept_changes: bool = False
+    journal: str | None = None
+    sandbox: bool = False
+    debug: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Who is told and asked. say: takes a text and `end`. ask: a question to yes or no; None where nobody is there to answer.
+
+    secret: asks for a password, unseen; None where nobody is there. passing: whether a line may be shown that the next one replaces.
+    """
+
+    say: Callable[..., None]
+    ask: Callable[[str], bool] | None = None
+    secret: Callable[[str], str] | None = None
+    passing: bool = False
+
+
 class Run:
     """Fields become known as the run goes on; result() tells all of them, also when it failed half-way.
 
-    before: the edition's counts when the run began. counts: when it ended. checked: the Preflight.
+    before: the edition's counts when the run began. counts: when it ended. checked: the Preflight. page: what a rehearsal shows.
     """
 
-    def __init__(self, arguments):
-        self.arguments = arguments
-        self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = None
+    def __init__(self, options: Options, desk: Desk):
+        self.options, self.desk = options, desk
+        self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = self.page = None
         self.started = time.monotonic()
 
     @property
@@ -50,32 +83,32 @@ class Run:
 
     def send(self) -> int:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
-        self.campaign = load(self.arguments.campaign, secrets=True)
-        relay = gate.relay_of(self.campaign, asked if interactive() else None)
+        self.campaign = load(self.options.campaign, secrets=True)
+        relay = gate.relay_of(self.campaign, self.desk.secret)
         for warning in self._warnings():
-            say(f"Note: {warning}")
-        return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.arguments, self.campaign.project))
+            self.desk.say(f"Note: {warning}")
+        return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.options.journal, self.campaign.project.root))
 
     def rehearse(self) -> int:
         """The same to a sandbox of its own, with a journal of its own that starts anew each time."""
         from postroom.sandbox import Sandbox, fresh_mailbox, write_mailbox_page
 
-        self.campaign = load(self.arguments.campaign, secrets=False)
+        self.campaign = load(self.options.campaign, secrets=False)
         mailbox = os.path.join(self.campaign.project.state_folder, "sandbox", self.campaign.folder_name)
         # Two rehearsals share the folder, so the second waits outside.
         with RunLock(mailbox, self.campaign.name, self.campaign.edition or ""):
             with Sandbox(fresh_mailbox(mailbox)) as sandbox:
                 relay = Relay(host="127.0.0.1", port=sandbox.smtp_port, security="plain", username=None, password=None)
                 exit_code = self._with_journal(relay, "sandbox", os.path.join(mailbox, "journal.sqlite3"))
-            page = write_mailbox_page(mailbox)
-        say(f"Nobody got mail: it is all in {document_path(mailbox)}\nLook at it: {document_path(page)}")
+            self.page = page = write_mailbox_page(mailbox)
+        self.desk.say(f"Nobody got mail: it is all in {display(mailbox)}\nLook at it: {display(page)}")
         return exit_code
 
     def result(self, exit_code: int) -> dict:
         """The JSON document of `send`; what is not known is None."""
         campaign, counts = self.campaign, self.counts or self._foreseen()
         this_run = self.progress.this_run if self.progress else dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
-        path = self.journal_path and document_path(self.journal_path)
+        path = self.journal_path and display(self.journal_path)
         return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
                 "edition": campaign and campaign.edition, **counts, "this_run": this_run,
                 "running": isinstance(self.error, Locked),
@@ -86,7 +119,7 @@ class Run:
     def _with_journal(self, relay, account, path):
         self.journal_path = path
         name, edition = self.campaign.name, self.campaign.edition or ""
-        if self.arguments.dry_run:
+        if self.options.dry_run:
             journal = Journal.open(path, create=False)
             try:
                 return self._dry_run(journal and journal.edition(name, edition), relay, account)
@@ -105,7 +138,7 @@ class Run:
         composer = self._composer(edition)
         self._preflight(composer, edition.states if edition else lambda keys: {})
         self._confirmation(edition, composer, relay, account)
-        say("This was a dry run: no connection was made, nothing was sent.")
+        self.desk.say("This was a dry run: no connection was made, nothing was sent.")
         return 0
 
     def _run(self, edition, relay, account):
@@ -116,9 +149,9 @@ class Run:
         if not self.checked.going:
             self._enrol(edition, composer)
             return self._finished(edition, None)
-        if not self._needs_no_answer() and not interactive():
+        if not self._needs_no_answer() and self.desk.ask is None:
             raise CampaignError("there is no terminal to ask on", None, "add --yes to send without being asked")
-        transcript = Transcript(say) if self.arguments.debug else None
+        transcript = Transcript(self.desk.say) if self.options.debug else None
         with Interrupt() as interrupt:
 
             def session():
@@ -139,12 +172,10 @@ class Run:
 
     def _composer(self, edition):
         campaign = self.campaign
-        began = edition.began_at if edition else None
-        now = datetime.datetime.fromtimestamp(time.time() if began is None else began, campaign.zone).astimezone(campaign.zone)
-        composer = Composer(campaign, Table(campaign), now)
+        composer = composer_of(campaign, edition and edition.began_at)
         if edition is not None and edition.began_at is not None:
             self._same_as_before(edition, changed(edition.content, composer))
-        elif not self.arguments.accept_changes and self.journal_path == default_journal(campaign.project.root):
+        elif not self.options.accept_changes and self.journal_path == default_journal(campaign.project.root):
             self._not_forgotten()
         return composer
 
@@ -162,14 +193,14 @@ class Run:
                 journal.close()
             if known.began_at is not None and known.file == self._file(folder):
                 raise JournalError("this journal knows the campaign: the project's root was here, and what was sent would be forgotten",
-                                   document_path(path), "put postroom.yaml back beside it, or say --accept-changes to begin anew")
+                                   display(path), "put postroom.yaml back beside it, or say --accept-changes to begin anew")
 
     def _same_as_before(self, edition, names):
         if KEY in names:
             # No journal could tell any more who had this edition already.
             raise CampaignError("what makes a recipient the same one (`recipients.key`) changed since this edition's first mail", Place(self.campaign.file),
                                 "put it back, or give the campaign a new `edition`, which mails everyone again")
-        if self.arguments.accept_changes:
+        if self.options.accept_changes:
             return
         if edition.file != self._file():
             raise JournalError(f'the journal knows this name and edition from another file, "{edition.file}"', self.campaign.place("name"),
@@ -179,31 +210,31 @@ class Run:
                                 "put it back, give the campaign a new `edition` (which mails everyone again), or say --accept-changes")
 
     def _preflight(self, composer, states):
-        shows = sys.stderr.isatty()
+        shows = self.desk.passing
         seen = 0
 
         def tell(rows):
             nonlocal seen
             seen += rows
             if shows and seen >= 2000:
-                say(f"\rchecked {seen:,} rows", end="")
+                self.desk.say(f"\rchecked {seen:,} rows", end="")
 
-        self.checked = Preflight(composer, states, time.time(), self.arguments.limit, self.arguments.uncertain == "resend",
-                                 self.arguments.accept_changes).run(tell)
+        self.checked = Preflight(composer, states, time.time(), self.options.limit, self.options.uncertain == "resend",
+                                 self.options.accept_changes).run(tell)
         if shows and seen >= 2000:
-            say("\r\033[K", end="")
-        for note in (*composer.table.notes, *composer.warnings()):
-            say(f"Note: {note} {note.do or ''}")
+            self.desk.say("\r\033[K", end="")
+        for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
+            self.desk.say(f"Note: {note} {note.do or ''}")
         self.checked.passed()
 
     def _enrol(self, edition, composer):
-        if self.arguments.uncertain == "skip":
+        if self.options.uncertain == "skip":
             edition.skip_uncertain()
         edition.enrol(self.checked.plan.listed(), duplicates=self.checked.duplicates, file=self._file(), content=composer.content(),
-                      accept_changes=self.arguments.accept_changes)
+                      accept_changes=self.options.accept_changes)
 
     def _loop(self, edition, composer, line, interrupt):
-        self.progress = Progress(self.checked.going, quiet=self.arguments.json or self.arguments.debug)
+        self.progress = Progress(self.checked.going, quiet=self.options.quiet or self.options.debug)
         queue = Queue(departures(composer, self.checked.plan))
         try:
             loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came)
@@ -219,7 +250,7 @@ class Run:
         return f"{', '.join(map(window_words, rate))}: {duration(Pace(shorter).seconds_for(now))}{later}"
 
     def _rate(self):
-        return self.campaign.smtp.rate if self.campaign.smtp and not self.arguments.sandbox else ()
+        return self.campaign.smtp.rate if self.campaign.smtp and not self.options.sandbox else ()
 
     def _pace(self, edition, rate):
         """These windows, with what the journal knows of the account: an hour's or a day's count survives a restart."""
@@ -231,10 +262,10 @@ class Run:
         return Pace(rate, [here - max(0.0, now - at) for at in earlier])
 
     def _messages_per_session(self):
-        return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.arguments.sandbox else None
+        return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.options.sandbox else None
 
     def _file(self, root=None):
-        path = os.path.relpath(os.path.realpath(self.arguments.campaign), root or self.campaign.project.root)
+        path = os.path.relpath(os.path.realpath(self.options.campaign), root or self.campaign.project.root)
         return path.encode("utf-8", "backslashreplace").decode()
 
     # Words
@@ -259,19 +290,18 @@ class Run:
             rows.append(("first", f"{shown(checked.first.subject)} → {checked.first.own}"))
         if rate := self._rate():
             rows.append(("rate", self._rate_words(edition, rate)))
-        say(" ".join(filter(None, (campaign.name, campaign.edition))))
+        self.desk.say(" ".join(filter(None, (campaign.name, campaign.edition))))
         for name, words in rows:
-            say(f"  {name:<12}{words}")
+            self.desk.say(f"  {name:<12}{words}")
 
     def _ask(self):
         if self._needs_no_answer():
             return
-        say(f"Send {count(self.checked.going, 'message')} now? [y/N] ", end="")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if not self.desk.ask(f"Send {count(self.checked.going, 'message')} now? [y/N] "):
             raise CampaignError("not confirmed", None, "answer y to send")
 
     def _needs_no_answer(self):
-        return self.arguments.yes or self.arguments.sandbox
+        return self.options.yes or self.options.sandbox
 
     def _finished(self, edition, closed_by, number=None):
         self.counts = counts = edition.counts(running=False)
@@ -279,23 +309,24 @@ class Run:
             self.progress = Progress(0, quiet=True)
         this_run = self.progress.this_run
         for fate in self.progress.examples:
-            say(f"  {fate.message.envelope.own} (row {fate.message.row}): {_fate_words(fate)}")
+            self.desk.say(f"  {fate.message.envelope.own} (row {fate.message.row}): {_fate_words(fate)}")
         if isinstance(closed_by, PostroomError):
             self.error = closed_by
-            explain(closed_by, nothing_sent=self.nothing_sent)
-        say(_summary(this_run, counts))
-        again = f"postroom send {self.arguments.campaign}"
+            for line in explained(closed_by, nothing_sent=self.nothing_sent):
+                self.desk.say(line)
+        self.desk.say(_summary(this_run, counts))
+        again = f"postroom send {self.options.campaign}"
         if counts["uncertain"]:
-            say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
+            self.desk.say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
                 f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
         # A signal that came while the last of them was finished left nothing to go on with.
         if self.error or closed_by is not None and counts["pending"]:
-            say(f"Go on with: {again}")
+            self.desk.say(f"Go on with: {again}")
             return self.error.exit_code if self.error else signalled(number)
         if counts["pending"]:
-            say(f"{counts['pending']:,} are still to be sent: {again}")
+            self.desk.say(f"{counts['pending']:,} are still to be sent: {again}")
         if counts["deferred"]:
-            say(f"{counts['deferred']:,} were put off by the relay, the first until {counts['due_at']}. Then: {again}")
+            self.desk.say(f"{counts['deferred']:,} were put off by the relay, the first until {counts['due_at']}. Then: {again}")
         open_ones = counts["deferred"] or counts["uncertain"] or this_run[REJECTED] or self.progress.partial
         return 1 if open_ones else 0
 
@@ -308,6 +339,27 @@ class Run:
         reasons |= {DUPLICATE: self.checked.duplicates} if self.checked.duplicates else {}
         counts = {**counts, "skipped_reasons": reasons, "skipped": sum(reasons.values()), "pending": counts["pending"] + self.checked.unknown}
         return {**counts, "recipients": sum(counts[state] for state in STATES), "remaining": counts["pending"] + counts["deferred"]}
+
+
+def composer_of(campaign: Campaign, began_at: float | None) -> Composer:
+    """The campaign compiled. began_at: when the edition's first mail left, which is `now` in the templates; None: now."""
+    now = datetime.datetime.fromtimestamp(time.time() if began_at is None else began_at, campaign.zone).astimezone(campaign.zone)
+    return Composer(campaign, Table(campaign), now)
+
+
+def foreseen(campaign: Campaign, journal: str | None, limit: int | None) -> Iterator[Message]:
+    """The first messages of the table, each exactly as `send` would make it now, but for Date. Raises Faults; touches no network.
+
+    journal: as asked for; None: the project's own. limit: how many at most; None: all.
+    """
+    known = Journal.open(journal_path(journal, campaign.project.root), create=False)
+    try:
+        composer = composer_of(campaign, known and known.edition(campaign.name, campaign.edition or "").began_at)
+    finally:
+        if known:
+            known.close()
+    checked = Preflight(composer, lambda keys: {}, time.time(), limit=limit).run().passed()
+    return departures(composer, checked.plan)
 
 
 def _before(counts):

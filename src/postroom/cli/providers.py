@@ -2,8 +2,9 @@
 
 import unicodedata
 
-from postroom.cli.output import as_json, document, explain
+from postroom.cli.output import document, explain
 from postroom.errors import PostroomError
+from postroom.words import as_json
 
 WIDTH = 80
 LABELS = {

@@ -2,8 +2,9 @@
 
 import unicodedata
 
-from postroom.cli.output import as_json, document, explain
+from postroom.cli.output import document, explain
 from postroom.errors import PostroomError
+from postroom.words import as_json
 
 WIDTH = 80
 LABELS = {
@@ -22,9 +23,9 @@ LABELS = {
     "address": {"en": "your whole address", "zh": "完整的邮箱地址"},
     "unlimited": {"en": "no limit unless you set one", "zh": "不限，除非您自己设置"},
     "messages": {"en": "{} messages, then a new one", "zh": "发{}封后重新连接"},
-    "as of": {"en": "(as of {})", "zh": "（截至{}）"},
+    "as of": {"en": " (as of {})", "zh": "（截至{}）"},
     "read": {"en": "read", "zh": "查阅于"},
-    "more": {"en": "`postroom providers NAME` shows how to log in, the limits, and what refusals mean.", "zh": "postroom providers 名称：显示登录方法、限制和拒收回复的含义。"},
+    "more": {"en": "`postroom providers NAME` shows the login, the limits and what refusals mean.", "zh": "postroom providers 名称：显示登录方法、限制和拒收回复的含义。"},
 }
 SENDERS = {
     "login": {"en": "must be the address that logs in", "zh": "必须与登录的邮箱一致"},
@@ -132,7 +133,7 @@ def _facts(one, language):
         yield "session", [LABELS["messages"][language].format(one.messages_per_session)]
     if one.limits:
         newest = max(source.as_of for source in one.sources["limits"])
-        yield "limits", [f"{one.limits[language]} {LABELS['as of'][language].format(newest)}"]
+        yield "limits", [f"{one.limits[language]}{LABELS['as of'][language].format(newest)}"]
 
 
 def _reply(refusal):

@@ -89,6 +89,16 @@ def test_what_where_leaves_out_is_counted(folder, relay):
     assert (said.exit, len(relay.taken)) == (0, 1)
 
 
+def test_one_address_in_three_spellings_is_one_mail(folder, relay):
+    """traps D10."""
+    folder.relay(relay.port)
+    folder.write("recipients.csv", "email,first_name\nAnn@Example.com,Ann\nann@example.com ,Ann\nann@EXAMPLE.COM,Ann\n")
+
+    said = postroom("send", "campaign.yaml", "--yes", "--json").json
+
+    assert (said["sent"], said["skipped_reasons"], len(relay.taken)) == (1, {"duplicate": 2}, 1)
+
+
 def test_a_where_that_is_true_for_nobody_is_a_fault_of_the_campaign(folder):
     folder.campaign(CAMPAIGN.replace("  file: recipients.csv\n", "  file: recipients.csv\n  where: first_name == 'Bob'\n"))
 

@@ -268,7 +268,8 @@ SCRIPTS = {"gb18030": Script(_between("gb2312", 0xB0A1, 0xD7F9), 3755, 4, "wide"
            "cp1255": Script(lambda character: "\u05d0" <= character <= "\u05ea", 27, 0, "other"),
            "cp1256": Script(lambda character: "\u0621" <= character <= "\u064a" or character in "پچژگی", 40, 0, "other"),
            "cp874": Script(lambda character: "\u0e01" <= character <= "\u0e4e", 50, -2, "other"),
-           "euc_jp": Script(_japanese, 3135, 0, "wide"), "koi8-r": Script(CYRILLIC, 40, -1, "other"), "cp866": Script(CYRILLIC, 40, -2, "other"), "mac-cyrillic": Script(CYRILLIC, 40, -4, "other"),
+           "euc_jp": Script(_japanese, 3135, 0, "wide"),
+           "koi8-r": Script(CYRILLIC, 40, -1, "other"), "cp866": Script(CYRILLIC, 40, -2, "other"), "mac-cyrillic": Script(CYRILLIC, 40, -4, "other"),
            "iso8859-2": Script(EAST, 40, -6, "latin"), "cp850": Script(WEST, 33, -8, "latin"), "mac-roman": Script(WEST, 33, -8, "latin"),
            # Those that can read more than the first ones, for a file in which these fail.
            "cp950": Script(_between("big5", 0xA440, 0xC67E), 5401, 0, "wide"), "big5hkscs": Script(_between("big5", 0xA440, 0xC67E), 5401, -1, "wide"),

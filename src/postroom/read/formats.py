@@ -4,12 +4,11 @@ from postroom.errors import Place, RecipientError
 
 HEAD_OCTETS = 4096
 EXCEL = "open it in its program, choose File > Save As > CSV UTF-8 (Comma delimited), and name that file"
-OPEN_DOCUMENT = "open it in its program, choose File > Save As > Text CSV with the character set UTF-8, and name that file"
-NUMBERS = "open it in Numbers, choose File > Export To > CSV with the text encoding Unicode (UTF-8), and name that file"
+OTHERS = "open it in its program, save or export it as CSV in UTF-8, and name that file"
 ANY = "name a text file; spreadsheet programs write one with File > Save As > CSV (UTF-8)"
 # Spreadsheets are zip files; what they are stands in the names of their parts, at the file's two ends.
-ZIPPED = {b"xl/": ("an Excel workbook (.xlsx)", EXCEL), b"opendocument.spreadsheet": ("an OpenDocument spreadsheet (.ods)", OPEN_DOCUMENT),
-          b"Index/Document.iwa": ("a Numbers spreadsheet", NUMBERS), b"": ("a zip file", "unpack it, and name the CSV file in it")}
+ZIPPED = {b"xl/": ("an Excel workbook (.xlsx)", EXCEL), b"opendocument.spreadsheet": ("an OpenDocument spreadsheet (.ods)", OTHERS),
+          b"Index/Document.iwa": ("a Numbers spreadsheet", OTHERS), b"": ("a zip file", "unpack it, and name the CSV file in it")}
 SIGNATURES = {b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": ("an old Excel workbook (.xls) or another old Office file", EXCEL),
               b"%PDF-": ("a PDF", ANY), b"{\\rtf": ("a text document (RTF)", ANY), b"\x1f\x8b": ("a gzip file", "unpack it, and name the CSV file in it"),
               b"7z\xbc\xaf\x27\x1c": ("a 7z file", "unpack it, and name the CSV file in it"), b"SQLite format 3\0": ("an SQLite database", ANY),

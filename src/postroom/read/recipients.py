@@ -102,7 +102,8 @@ class Table:
         """What the guessed encoding makes of the table, and how it is settled."""
         cells = "; ".join(f'line {line}, {shown(column)}: "{shown(cell)}"' for line, column, cell in self.guess.cells)
         return CampaignError(f"read as {encoding.label(self.encoding)}, which is a guess" + (f": {cells}" if cells else ""), Place(self.file),
-                             f"if that is right, say `encoding: {self.encoding}` under `recipients`; if not, name the right one, or save the table as CSV UTF-8")
+                             f"if that is right, say `encoding: {self.encoding}` under `recipients`; if not, name the right one, "
+                             "or save the table as CSV UTF-8")
 
     def own(self, row: dict, line: int) -> Mailbox:
         """The mailbox in the row's address column. Raises RecipientError with line and column."""
@@ -292,21 +293,19 @@ class _Lines:
         self.line += 1
         if self.line == 1:
             line = line.lstrip("\ufeff")
-        if not line:
-            if self.left <= 0:
-                raise self._too_long(line)
+        room, self.left = self.left, self.left - len(line)
+        if not line and room:
             raise StopIteration
-        self.left -= len(line)
-        if self.left <= 0 and line[-1] not in "\r\n":
+        if not line or not self.left and line[-1] not in "\r\n":
             raise self._too_long(line)
         if "\0" in line:
             raise RecipientError("there is a NUL character in this line; is this a text file?", Place(self.name, self.line), formats.ANY)
         return line
 
     def _too_long(self, line):
-        cells = line.count(self.delimiter) + 1
-        if len(line) // cells > MOST_CELL or not cells - 1:
-            return RecipientError(_TOO_LONG, Place(self.name, self.row), "close the quote, end the lines, or make the cell shorter")
+        cells, place = line.count(self.delimiter) + 1, Place(self.name, self.row)
+        if cells == 1 or len(line) // cells > MOST_CELL:
+            return RecipientError(_TOO_LONG, place, "close the quote, end the lines, or make the cell shorter")
         if cells > MOST_COLUMNS:
-            return RecipientError(f"there are over {cells:,} cells in this row; at most {MOST_COLUMNS:,} columns are read", Place(self.name, self.row), "remove some")
-        return RecipientError(f"this row has over {MOST_ROW:,} characters; is a line end missing?", Place(self.name, self.row), "make it shorter")
+            return RecipientError(f"there are over {cells:,} cells in this row; at most {MOST_COLUMNS:,} columns are read", place, "remove some")
+        return RecipientError(f"this row has over {MOST_ROW:,} characters; is a line end missing?", place, "make it shorter")

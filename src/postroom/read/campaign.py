@@ -119,6 +119,8 @@ def _with_preset(value):
     from postroom.read import providers
 
     preset = providers.provider(_as_written(name))
+    if preset.host is None and not value.get("host"):
+        raise ValueError(f"{preset.name} has no one host for everybody; give `host`, such as {preset.host_like}")
     filled = {"host": preset.host, "rate": list(preset.rate), "messages_per_session": preset.messages_per_session}
     ports, port, security = preset.ports, value.get("port"), value.get("security")
     if port is None:
@@ -303,6 +305,13 @@ class Campaign(_Strict):
         if raw is not None and "${" not in str(raw):
             found.append(CampaignError("the password stands in this file", self.place("smtp", "password"),
                                        "write `password: ${SMTP_PASSWORD}` and put it into .env at the project's root, or use `password_command`"))
+        if self.smtp and self.smtp.provider and self.smtp.token_command is None and self.smtp.username:
+            from postroom.read import providers
+
+            preset = providers.provider(self.smtp.provider)
+            if "password" not in preset.login.methods:
+                found.append(CampaignError(f"{preset.name} takes no passwords", self.place("smtp", "password"),
+                                           "name a command that prints an OAuth 2 token in `token_command`"))
         env = os.path.join(self._project.root, ".env")
         if os.path.isfile(env) and os.stat(env).st_mode & 0o077:
             found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"chmod 600 {display(env)}"))

@@ -41,18 +41,28 @@ class Relay:
             disable_nagle_algorithm = True
 
             def handle(self):
+                self.accepted = self.request
                 with relay.guard:
                     relay.connections += 1
                 try:
                     if relay.tls:
-                        self.request = relay.tls.wrap_socket(self.request, server_side=True)
-                        self.setup()
+                        self.secure(relay.tls)
                     self.request.settimeout(relay.idle_seconds)
-                    relay.speak(self.rfile, self.wfile)
+                    relay.speak(self)
                 except TimeoutError:
                     self.wfile.write(b"421 4.4.2 you said nothing for too long\r\n")
                 except (Hangup, OSError):
                     pass
+
+            def secure(self, context):
+                """From here on the line is TLS; what was read ahead in clear is forgotten."""
+                self.request = context.wrap_socket(self.request, server_side=True)
+                self.setup()
+
+            def finish(self):
+                super().finish()
+                if self.request is not self.accepted:
+                    self.request.close()  # the server closes what it accepted, which TLS took the place of
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads, allow_reuse_address, request_queue_size = True, True, 64
@@ -74,7 +84,17 @@ class Relay:
         """Every envelope recipient of every message taken, in order."""
         return [address for taken in self.taken for address in taken.recipients]
 
-    def speak(self, read, write):
+    def take(self, sender, recipients, octets) -> None:
+        """Take responsibility for a message."""
+        with self.guard:
+            self.taken.append(Taken(sender, tuple(recipients), octets))
+        if self.after:
+            self.after(len(self.taken))
+
+    def speak(self, line):
+        """Serve one connection: `line` has rfile, wfile and secure(context)."""
+        read, write = line.rfile, line.wfile
+
         def reply(text):
             if text is not None:
                 write.write(text.encode() + b"\r\n")
@@ -105,10 +125,7 @@ class Relay:
                 octets = self._body(read)
                 said = self._answer("end of data", "end of data", "250 2.0.0 taken", octets)
                 if said and said.startswith("2"):
-                    with self.guard:
-                        self.taken.append(Taken(sender, tuple(recipients), octets))
-                    if self.after:
-                        self.after(len(self.taken))
+                    self.take(sender, recipients, octets)
                 sender, recipients = None, []
                 reply(said)
 

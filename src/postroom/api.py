@@ -12,6 +12,7 @@ Whatever must change first is raised as a PostroomError with `what`, `where` and
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from postroom.preview import Preview, write_preview
 from postroom.read import campaign as files
 from postroom.read.recipients import Table
 from postroom.run import Desk, Options, Run, foreseen
+from postroom.words import noted
 
 __all__ = ["Campaign", "Message", "PostroomError", "Preview", "Result", "load"]
 FIRST = 100
@@ -79,7 +81,7 @@ class Campaign:
 
         All rows are checked before the first is handed out. Raises Faults.
         """
-        return foreseen(self._load(), None, limit)
+        return foreseen(self._load(), None, limit, _warn)
 
     def preview(self, limit: int | None = FIRST, output: str | os.PathLike | None = None) -> Preview:
         """Write the first messages (None: all) as .eml files and a page to look through. Returns where they are.
@@ -88,7 +90,7 @@ class Campaign:
         """
         campaign = self._load()
         directory = os.fspath(output) if output else os.path.join(campaign.project.state_folder, "preview", campaign.folder_name)
-        return write_preview(foreseen(campaign, None, limit), directory, campaign.title)
+        return write_preview(foreseen(campaign, None, limit, _warn), directory, campaign.title)
 
     def send(self, *, yes: bool = False, dry_run: bool = False, sandbox: bool = False, limit: int | None = None, uncertain: str | None = None,
              accept_changes: bool = False, journal: str | os.PathLike | None = None, quiet: bool = False) -> Result:
@@ -115,6 +117,10 @@ class Campaign:
 def load(path: str | os.PathLike) -> Campaign:
     """Read a campaign file. Raises Faults with every fault in it, each with its line and column."""
     return Campaign(path)
+
+
+def _warn(guess):
+    warnings.warn(noted(guess), stacklevel=4)
 
 
 def _silent(text, end="\n"):

@@ -29,7 +29,7 @@ from postroom.send.queue import Queue, departures
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
-from postroom.words import as_json, count, duration, explained, sentence, visible
+from postroom.words import as_json, count, duration, explained, noted, sentence, visible
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
@@ -172,12 +172,24 @@ class Run:
 
     def _composer(self, edition):
         campaign = self.campaign
-        composer = composer_of(campaign, edition and edition.began_at)
+        composer = composer_of(campaign, edition and edition.began_at, self._confirm)
         if edition is not None and edition.began_at is not None:
             self._same_as_before(edition, changed(edition.content, composer))
         elif not self.options.accept_changes and self.journal_path == default_journal(campaign.project.root):
             self._not_forgotten()
         return composer
+
+    def _confirm(self, guess):
+        """The table's encoding is a guess: whoever knows the people in it says whether it is right. Mail to them cannot be taken back."""
+        if self.options.dry_run or self.options.sandbox:
+            self.desk.say(noted(guess))
+            return
+        if self.options.yes or self.desk.ask is None:
+            raise guess
+        for line in explained(guess):
+            self.desk.say(line)
+        if not self.desk.ask("Are these cells right? [y/N] "):
+            raise CampaignError("the table's encoding was not confirmed", guess.where, "name the right one with `encoding:` under `recipients`")
 
     def _not_forgotten(self):
         """A project's root that moved down leaves its journal above: to begin a new one would mail everybody again."""
@@ -224,7 +236,7 @@ class Run:
         if shows and seen >= 2000:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
-            self.desk.say(f"Note: {note} {note.do or ''}")
+            self.desk.say(noted(note))
         self._look_again()
         self.checked.passed()
 
@@ -285,11 +297,10 @@ class Run:
 
     def _confirmation(self, edition, composer, relay, account):
         campaign, checked = self.campaign, self.checked
-        left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
-        left_out += [count(composer.table.blank, "blank row")] if composer.table.blank else []
+        said = checked.left_out()
         rows = [("from", shown(checked.first.from_.name + " <" + checked.first.from_.address + ">") if checked.first else campaign.from_),
                 ("relay", f"{relay.host}:{relay.port}, {relay.security}"), ("account", account),
-                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {' and '.join(left_out)} left out" if left_out else "")),
+                ("recipients", f"{checked.recipients:,} in {composer.table.file}" + (f", {', '.join(said)} left out" if said else "")),
                 ("to send", f"{checked.going:,} now" + _before(self.before or {}))]
         if len(checked.file_counts) > 1:
             fewest, (number, first) = min(checked.file_counts.items())
@@ -349,20 +360,26 @@ class Run:
         return {**counts, "recipients": sum(counts[state] for state in STATES), "remaining": counts["pending"] + counts["deferred"]}
 
 
-def composer_of(campaign: Campaign, began_at: float | None) -> Composer:
-    """The campaign compiled. began_at: when the edition's first mail left, which is `now` in the templates; None: now."""
+def composer_of(campaign: Campaign, began_at: float | None, guessed: Callable[[CampaignError], None]) -> Composer:
+    """The campaign compiled.
+
+    began_at: when the edition's first mail left, which is `now` in the templates; None: now. guessed: told where the table's encoding is a guess.
+    """
     now = datetime.datetime.fromtimestamp(time.time() if began_at is None else began_at, campaign.zone).astimezone(campaign.zone)
-    return Composer(campaign, Table(campaign), now)
+    table = Table(campaign)
+    if table.guess:
+        guessed(table.guess_words())
+    return Composer(campaign, table, now)
 
 
-def foreseen(campaign: Campaign, journal: str | None, limit: int | None) -> Iterator[Message]:
+def foreseen(campaign: Campaign, journal: str | None, limit: int | None, guessed: Callable[[CampaignError], None]) -> Iterator[Message]:
     """The first messages of the table, each exactly as `send` would make it now, but for Date. Raises Faults; touches no network.
 
-    journal: as asked for; None: the project's own. limit: how many at most; None: all.
+    journal: as asked for; None: the project's own. limit: how many at most; None: all. guessed: told where the table's encoding is a guess.
     """
     known = Journal.open(journal_path(journal, campaign.project.root), create=False)
     try:
-        composer = composer_of(campaign, known and known.edition(campaign.name, campaign.edition or "").began_at)
+        composer = composer_of(campaign, known and known.edition(campaign.name, campaign.edition or "").began_at, guessed)
     finally:
         if known:
             known.close()

@@ -24,7 +24,12 @@ def explained(error: PostroomError, nothing_sent: bool = False, more: str = "") 
     return lines
 
 
-def noted(warnings: list[PostroomError]) -> list[str]:
+def noted(warning: PostroomError) -> str:
+    """What is no fault, but a person should know, and what to do about it."""
+    return visible(f"Note: {warning}" + (f" {sentence(warning.do)}" if warning.do else ""))
+
+
+def all_noted(warnings: list[PostroomError]) -> list[str]:
     """Warnings as lines: of those in one column with one advice the first is told, and in which lines the others are."""
     groups = {}
     for warning in warnings:
@@ -32,7 +37,7 @@ def noted(warnings: list[PostroomError]) -> list[str]:
         groups.setdefault((place.file, place.column, warning.do or warning), []).append((warning, place.line))
     lines = []
     for (first, _), *others in groups.values():
-        lines.append(visible(f"Note: {first} {sentence(first.do) if first.do else ''}".rstrip()))
+        lines.append(noted(first))
         if others:
             some = ", ".join(str(line) for _, line in others[:MOST_SHOWN]) + (", …" if len(others) > MOST_SHOWN else "")
             lines.append(f"  {len(others):,} more like this, in {'line' if len(others) == 1 else 'lines'} {some}.")

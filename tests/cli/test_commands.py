@@ -170,7 +170,7 @@ def test_check_warns_of_what_is_no_fault(folder):
 
     assert said.exit == 0 and said.json["duplicates"] == 1
     assert [warning["what"] for warning in said.json["warnings"]] == ['blanks around the column name "email" were left out', 'the column "Last Name" is no plain name in templates']
-    assert 'Write row["Last Name"].' in words.err
+    assert 'Write row["Last Name"]' in words.err
     assert "1 duplicate, 1 blank row left out" in words.err
 
 

@@ -7,7 +7,7 @@ from postroom.errors import Faults, PostroomError
 from postroom.read.campaign import Window, load
 
 LATER = ["delivery: {stop_after: {failures: 3}}"]
-LATER_INSIDE = {"recipients": ["where: x", "columns: {a: {}}", "encoding: gb18030"], "smtp": ["in_flight: 3"]}
+LATER_INSIDE = {"smtp": ["in_flight: 3"]}
 
 
 def read(folder, text, secrets=True):
@@ -130,3 +130,44 @@ def test_a_file_that_is_no_map_is_told(folder, text):
 def test_a_name_is_small_letters_digits_and_hyphens(folder):
     for name in ("Digest", "a b", "a/b", "../x", "a_b", "é"):
         assert faults(folder, CAMPAIGN.replace("name: digest", f"name: {name}"))[0].where.line == 1
+
+
+PRESET = CAMPAIGN.partition("smtp:")[0]
+
+
+@pytest.mark.parametrize(("smtp", "host", "port", "security"), [
+    ("{provider: qq}", "smtp.qq.com", 465, "tls"), ("{provider: qq, port: 587}", "smtp.qq.com", 587, "starttls"), ("{provider: 163, port: 25}", "smtp.163.com", 25, "plain"),
+    ("{provider: gmail, security: starttls}", "smtp.gmail.com", 587, "starttls"), ("{provider: '126', host: localhost, port: 2525, security: plain}", "localhost", 2525, "plain"),
+    ("{provider: foxmail}", "smtp.qq.com", 465, "tls"), ("{provider: ses, host: email-smtp.eu-west-1.amazonaws.com}", "email-smtp.eu-west-1.amazonaws.com", 465, "tls"),
+    ("{provider: qq, port: 2525}", "smtp.qq.com", 2525, "starttls")])
+def test_a_preset_fills_what_is_not_given(folder, smtp, host, port, security):
+    found = read(folder, PRESET + f"smtp: {smtp}\n").smtp
+
+    assert (found.host, found.port, found.security) == (host, port, security)
+
+
+def test_a_preset_brings_its_rate_and_gives_way_to_ours(folder):
+    assert read(folder, PRESET + "smtp: {provider: qq}\n").smtp.rate == (Window(1, 2),)
+    assert read(folder, PRESET + "smtp: {provider: qq, rate: 5/minute}\n").smtp.rate == (Window(5, 60),)
+
+
+@pytest.mark.parametrize(("smtp", "words"), [("{provider: qqq}", 'did you mean "qq"?'), ("{provider: ses}", "give `host`, such as email-smtp."),
+                                             ("{provider: qq, username: a, password: x, token_command: y}", "`password` and `token_command` both"),
+                                             ("{provider: qq, password: x}", "`password` without `username`")])
+def test_what_a_preset_cannot_do_is_told(folder, smtp, words):
+    fault, = faults(folder, PRESET + f"smtp: {smtp}\n")
+
+    assert words in fault.what
+
+
+@pytest.mark.parametrize(("more", "words"), [("  username: a\n  password: secret\n", ["the password stands in this file"]), ("  username: a\n  password: ${POSTROOM_TEST_X:-y}\n", []),
+                                             ("  provider: outlook\n  username: a@outlook.com\n  password_command: x\n", ["outlook takes no passwords"])])
+def test_secrets_in_sight_are_warned_of(folder, more, words):
+    assert [warning.what for warning in read(folder, CAMPAIGN + more).warnings()] == words
+
+
+def test_an_env_file_that_others_may_read_is_warned_of(folder):
+    folder.write(".env", "A=b\n").chmod(0o644)
+    assert [str(warning.where) for warning in read(folder, CAMPAIGN).warnings()] == [".env"]
+    (folder.path / ".env").chmod(0o600)
+    assert not read(folder, CAMPAIGN).warnings()

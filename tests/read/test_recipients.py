@@ -1,7 +1,13 @@
 """The table: every cell is the text of the file, every fault names the physical line."""
 
 import csv
+import gzip
 import io
+import random
+import re
+import subprocess
+import sys
+import zipfile
 
 import pytest
 from hypothesis import given
@@ -50,6 +56,7 @@ def test_one_column_is_a_table_too(folder):
 
 
 def test_other_separators_inside_cells_do_not_mislead(folder):
+    """reliability 4b: two delimiters."""
     opened = table(folder, 'email;"a, b, c, d, e";x|y|z\na@example.com;1,2;3|4\n')
 
     assert (opened.delimiter, opened.columns) == (";", ["email", "a, b, c, d, e", "x|y|z"])
@@ -91,6 +98,7 @@ def test_header_names_are_trimmed_with_a_note(folder):
 @pytest.mark.parametrize(("header", "words", "column"), [("email,name,name", 'two columns are called "name"', 3), ("email,a,email ", 'two columns are called "email"', 3),
                                                          ("email,,x", "a column has no name", 2), ("email,a,", "a column has no name", 3)])
 def test_a_header_that_names_nothing_or_twice_is_refused(folder, header, words, column):
+    """reliability 4b: duplicate or empty column name."""
     with pytest.raises(RecipientError, match=words) as error:
         table(folder, header + "\na,b,c\n")
 
@@ -105,6 +113,7 @@ def test_blank_rows_are_counted_and_left_out(folder):
 
 
 def test_rows_too_long_or_too_short_are_all_told_with_their_line(folder):
+    """traps D3, D4; reliability 4b: short or long row, unquoted comma."""
     faults = []
 
     found = rows(table(folder, "email,a\nx@example.com\nb@example.com,2\nc@example.com,3,4\nd@example.com,5\n"), faults.append)
@@ -118,18 +127,37 @@ def test_rows_too_long_or_too_short_are_all_told_with_their_line(folder):
 @pytest.mark.parametrize(("content", "words", "line"), [
     ('email,a\nx@example.com,"open\nb@example.com,1\n', "never closed", 2), ('email,a\nx@example.com,1\nb@example.com,"x"y\n', "quotes in this row do not match", 3),
     ("email,a\nx@example.com,1\0\n", "NUL", 2), ("email,a\nx@example.com," + "y" * (1 << 20) + "z\n", "over 1,048,576 characters", 2),
-    ("email,a\nx@example.com,é\n".encode("latin-1"), "octet 22 \\(0xE9\\) is not UTF-8", 2), ("email,é\n".encode("latin-1"), "octet 6 \\(0xE9\\)", 1)])
+    ("email,a\nx@example.com," + "y" * (9 << 20), "over 1,048,576 characters", 2), ("email,a\nx@example.com," + "y," * (5 << 20), "at most 1,000 columns", 2),
+    ('email,a\nx@example.com,"' + "y\n" * (1 << 20), "over 1,048,576 characters", 2), ("email,a\nx@example.com" + ("," + "y" * (1 << 19)) * 20, "over 8,388,608 characters", 2)],
+    ids=["never closed", "stray quote", "NUL", "a cell over 1 MiB", "a line without end", "ten million cells", "a quote never closed", "a row over 8 MiB"])
 def test_what_cannot_be_read_is_told_with_its_line(folder, content, words, line):
+    """reliability 4b: unclosed quote, NUL, limits of 1 MiB a cell and 1,000 columns."""
     with pytest.raises(RecipientError, match=words) as error:
         rows(table(folder, content))
 
     assert error.value.where.line == line and error.value.do
 
 
-@pytest.mark.parametrize(("octets", "words"), [(b"PK\x03\x04abc", "a spreadsheet"), ("email\na".encode("utf-16"), "UTF-16"), (b"\xd0\xcf\x11\xe0abc", "old Excel")])
-def test_another_format_is_called_by_its_name(folder, octets, words):
-    with pytest.raises(RecipientError, match=words):
+def zipped(*names):
+    octets = io.BytesIO()
+    with zipfile.ZipFile(octets, "w") as archive:
+        for name in names:
+            archive.writestr(name, "application/vnd.oasis.opendocument.spreadsheet" if name == "mimetype" else "x" * 100)
+    return octets.getvalue()
+
+
+@pytest.mark.parametrize(("octets", "words", "do"), [
+    (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook (.xlsx)", "CSV UTF-8"), (zipped("mimetype", "content.xml"), "an OpenDocument spreadsheet (.ods)", "CSV in UTF-8"),
+    (zipped(*(f"big{number}" for number in range(2000)), "xl/workbook.xml"), "an Excel workbook (.xlsx)", "CSV UTF-8"), (zipped("Index/Document.iwa"), "a Numbers spreadsheet", "CSV in UTF-8"),
+    (zipped("recipients.csv"), "a zip file", "unpack it"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an old Excel workbook (.xls)", "CSV UTF-8"), (b"%PDF-1.7\n", "a PDF", "CSV (UTF-8)"),
+    (gzip.compress(b"email\na@example.com\n"), "a gzip file", "unpack it"), (b"{\\rtf1\\ansi", "a text document", "CSV (UTF-8)"), (b"\n<!DOCTYPE HTML><table>", "an HTML page", "CSV UTF-8"),
+    (b"\xef\xbb\xbf<?xml version='1.0'?><Workbook>", "an XML file", "CSV UTF-8"), (random.Random(1).randbytes(5000), "no text: octet", "CSV (UTF-8)"), (b"\x89PNG\r\n\x1a\n\0\0", "a picture", "CSV (UTF-8)")])
+def test_another_format_is_called_by_its_name(folder, octets, words, do):
+    """reliability 4b: binary file."""
+    with pytest.raises(RecipientError, match=re.escape(words)) as error:
         table(folder, octets)
+
+    assert do in error.value.do and error.value.where.file == "recipients.csv"
 
 
 def test_a_thousand_and_one_columns_are_too_many(folder):
@@ -142,6 +170,118 @@ def test_chunks_hold_a_thousand_rows_at_most_and_miss_none(folder):
 
     assert [len(chunk) for chunk in opened.chunks(pytest.fail)] == [1000, 1000, 500]
     assert [row["a"] for _, row in rows(opened)] == [str(number) for number in range(2500)]
+
+
+@pytest.mark.parametrize(("content", "words"), [("email," + ",".join(f"c{number}" for number in range(1_000_000)) + "\n", "there are over|at most 1,000"),
+                                                ("x" * 9_000_000, "over 1,048,576 characters"), ("email,a\0b\n", "NUL"), ("email;x\0", "NUL")])
+def test_a_header_without_bounds_is_refused(folder, content, words):
+    """reliability 4b: 10⁶ columns, NUL."""
+    with pytest.raises(RecipientError, match=words) as error:
+        table(folder, content)
+
+    assert error.value.where.line == 1
+
+
+# A process counts its parent's memory at the fork as its own, so a small one measures and one below it reads.
+MEASURE = """
+import resource, subprocess, sys, time
+began = time.monotonic()
+done = subprocess.run([sys.executable, "-m", "postroom", "check", "campaign.yaml"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // (1024 if sys.platform == "darwin" else 1) // 1024, time.monotonic() - began, done.stderr)
+"""
+
+
+@pytest.mark.parametrize("opening", [b"", b'"', b"\xe9", b'"\xe9'])
+def test_a_cell_of_300_mb_has_its_answer_in_10_s_and_512_mb(folder, opening):
+    """reliability 4b and goal 16: 300 MB cell."""
+    with open(folder.path / "recipients.csv", "wb") as file:
+        file.write(b"email,first_name\nann@example.com," + opening)
+        for _ in range(300):
+            file.write(b"x" * (1 << 20))
+
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+
+    code, mebibytes, seconds, words = done.stdout.split(maxsplit=3)
+    print(f"300 MB cell ({opening}): {mebibytes} MiB, {seconds} s")
+    assert (code, "recipients.csv, line 2: a cell here has over 1,048,576 characters" in words) == ("2", True)
+    assert int(mebibytes) <= 512 and float(seconds) <= 10
+
+
+ROWS = """
+import resource
+from postroom.read.campaign import load
+from postroom.read.recipients import Table
+table = Table(load("campaign.yaml", secrets=False))
+print(sum(map(len, table.chunks(print))), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_million_rows_stream(folder):
+    """traps D13."""
+    def peak(rows):
+        with open(folder.path / "recipients.csv", "w") as file:
+            file.write("email,first_name\n")
+            file.writelines(f"p{number}@example.com,Ann\n" for number in range(rows))
+        launcher = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {ROWS!r}]))"
+        done = subprocess.run([sys.executable, "-c", launcher], capture_output=True, text=True, check=True)
+        read, mebibytes = map(int, done.stdout.split())
+        assert read == rows
+        return mebibytes
+
+    small, large = peak(2_000), peak(1_000_000)
+
+    print(f"peak memory: {small} MiB with 2,000 rows, {large} MiB with 1,000,000")
+    assert large - small <= 20
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16", "gb18030", "cp932"])
+def test_right_rows_stay_right_with_every_line_end_and_quoted_breaks(folder, end, codec):
+    """reliability 4b: no row is cut or joined."""
+    opened = table(folder, end.join(["email,note", f'a@example.com,"一{end}二 ""2"", 三"', "b@example.com,x", f'c@example.com,"{end}{end}"', ""]).encode(codec), f"  encoding: {codec}\n")
+
+    assert rows(opened) == [(2, {"email": "a@example.com", "note": f'一{end}二 "2", 三'}), (4, {"email": "b@example.com", "note": "x"}), (5, {"email": "c@example.com", "note": f"{end}{end}"})]
+
+
+TRAPS = {
+    "D1 a byte order mark": ("\ufeffemail,name\na@example.com,Ann\n", [{"email": "a@example.com", "name": "Ann"}]),
+    "D5 blanks around a name": ("email, name \na@example.com,Ann\n", [{"email": "a@example.com", "name": "Ann"}]),
+    "D6 commas and blank lines at the end": ("email,name\na@example.com,Ann\n,\n\n , \n", [{"email": "a@example.com", "name": "Ann"}]),
+    "D7 what looks like a number": ("email,zip,phone,id,agent\na@example.com,02138,0041441234567,1E5,007\n",
+                                    [{"email": "a@example.com", "zip": "02138", "phone": "0041441234567", "id": "1E5", "agent": "007"}]),
+    "D9 what looks like nothing": ("email,a,b,c,d\na@example.com,,NA,NULL,nan\n", [{"email": "a@example.com", "a": "", "b": "NA", "c": "NULL", "d": "nan"}])}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_what_other_mailers_made_of_a_table_comes_out_right(folder, trap):
+    content, expected = TRAPS[trap]
+
+    assert [row for _, row in rows(table(folder, content))] == expected
+
+
+@pytest.mark.parametrize(("trap", "row", "line", "words"), [
+    ("D3 a short row", "a@example.com", 2, "name and what follows is missing"), ("D4 a comma without quotes", "a@example.com,Doe, John", 2, '" John" is too much')])
+def test_a_row_of_another_length_is_told_with_its_line(folder, trap, row, line, words):
+    faults = []
+
+    assert rows(table(folder, f"email,name\n{row}\n"), faults.append) == []
+
+    assert [(fault.where.line, words in fault.what) for fault in faults] == [(line, True)]
+
+
+@pytest.mark.parametrize(("cell", "address"), [("o'neil@example.com", "o'neil@example.com"), ("a+b@x.museum", "a+b@x.museum"), ("ann@example.com\u00a0", "ann@example.com"), (" Ann@EXAMPLE.com ", "Ann@example.com"),
+                                               ("a..b@example.com", None), ("a@example.com;b@example.com", None)])
+def test_addresses_are_valid_trimmed_or_told_with_their_place(folder, cell, address):
+    """traps D11, but for what looks misspelt."""
+    opened = table(folder, f'email,name\n"{cell}",Ann\n')
+    (line, row), = rows(opened)
+
+    if address is None:
+        with pytest.raises(RecipientError) as error:
+            opened.own(row, line)
+        assert str(error.value.where) == "recipients.csv, line 2, column email"
+    else:
+        assert opened.own(row, line).address == address
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

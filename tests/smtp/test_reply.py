@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from postroom.message import Envelope, Message
 from postroom.outcome import CAMPAIGN, DEFERRED, PENDING, RECIPIENT, REJECTED, SENT, SESSION, UNCERTAIN
-from postroom.smtp.reply import Answer, ProtocolError, Reply, ReplyReader, judged
+from postroom.smtp.reply import Answer, ProtocolError, Reply, ReplyReader, judged, printable
 
 MESSAGE = Message("ann@example.com", 2, Envelope("news@example.com", ("ann@example.com", "boss@example.com"), "ann@example.com"), b"a: b\r\n\r\n",
                   "id@example.com", 0, "00")
@@ -79,3 +79,10 @@ def test_with_several_recipients_the_rows_own_address_decides(own, other, state)
 
     assert fate.state == state
     assert [result.accepted for result in fate.addresses] == [own.startswith("2"), other.startswith("2")]
+
+
+def test_words_in_gbk_can_be_read():
+    """QQ and 126 told in GBK that they want an authorization code."""
+    assert printable("请使用授权码登录".encode("gbk")) == "请使用授权码登录"
+    assert printable("déjà".encode("latin-1")) == "d\ufffdj\ufffd"
+    assert printable("授权码 ü".encode()) == "授权码 ü"

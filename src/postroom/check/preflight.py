@@ -92,11 +92,19 @@ class Preflight:
         except PostroomError as error:
             self._fault(error)
         if not self.recipients and not self.faults:
-            self._fault(RecipientError("the table has no rows", Place(self.table.file, 2), "add one line for each recipient"))
+            self._fault(self._nobody())
         if self.limit is not None and self.going > self.limit:
             self.plan.leave_out_late(self.going - self.limit)
             self.going = self.limit
         return self
+
+    def left_out(self) -> list[str]:
+        """What does not count among the recipients, such as "2 duplicates"."""
+        numbers = ((self.duplicates, "duplicate"), (self.table.blank, "blank row"), (self.table.left_out, "row"))
+        said = [count(number, noun) for number, noun in numbers if number]
+        if self.table.left_out:
+            said[-1] += " by `where`"
+        return said
 
     def passed(self) -> "Preflight":
         """Itself, or raises Faults."""
@@ -104,6 +112,11 @@ class Preflight:
             self.plan.close()
             raise Faults(self.faults)
         return self
+
+    def _nobody(self):
+        if self.table.left_out:
+            return RecipientError(f"`where` is true for none of the {self.table.left_out:,} rows", self.table.where.place, "correct `where`, or the cells")
+        return RecipientError("the table has no rows", Place(self.table.file, 2), "add one line for each recipient")
 
     def _fault(self, error):
         if len(self.faults) < MOST_FAULTS:

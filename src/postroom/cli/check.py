@@ -4,7 +4,7 @@ import datetime
 
 from postroom.cli.output import document, explain, interactive, say
 from postroom.errors import Faults, Place, PostroomError, RecipientError, faults_of
-from postroom.words import as_json, count, noted
+from postroom.words import all_noted, as_json, count
 
 
 def options(parser):
@@ -22,6 +22,7 @@ def run(arguments) -> int:
 
         campaign = load(arguments.campaign, secrets=arguments.relay)
         table = Table(campaign)
+        warnings += [table.guess_words()] if table.guess else []
         now = datetime.datetime.now(campaign.zone).astimezone(campaign.zone)
         try:
             composer = Composer(campaign, table, now)
@@ -63,13 +64,12 @@ def _answer(arguments, campaign, checked, errors, warnings, exit_code):
         return exit_code
     for fault in errors:
         explain(fault)
-    for note in noted(warnings):
+    for note in all_noted(warnings):
         say(note)
     if errors:
         more = f" (and {checked.more_faults:,} more like these)" if checked and checked.more_faults else ""
         say(f"\n{count(len(errors), 'fault')}{more}. Nothing was sent.")
     else:
-        left_out = [count(checked.duplicates, "duplicate")] if checked.duplicates else []
-        left_out += [count(checked.composer.table.blank, "blank row")] if checked.composer.table.blank else []
-        say(f"{count(checked.going, 'message')} checked, no fault found" + (f"; {', '.join(left_out)} left out." if left_out else "."))
+        said = checked.left_out()
+        say(f"{count(checked.going, 'message')} checked, no fault found" + (f"; {', '.join(said)} left out." if said else "."))
     return exit_code

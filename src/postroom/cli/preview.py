@@ -5,7 +5,7 @@ import os
 from postroom.cli.arguments import positive
 from postroom.cli.output import document, document_path, explain, say
 from postroom.errors import PostroomError
-from postroom.words import as_json, count
+from postroom.words import as_json, count, noted
 
 FIRST = 100
 
@@ -43,5 +43,5 @@ def _preview(arguments, campaign):
     from postroom.run import foreseen
 
     directory = arguments.output or os.path.join(campaign.project.state_folder, "preview", campaign.folder_name)
-    messages = foreseen(campaign, None, None if arguments.all else arguments.limit)
+    messages = foreseen(campaign, None, None if arguments.all else arguments.limit, lambda guess: say(noted(guess)))
     return write_preview(messages, directory, campaign.title)

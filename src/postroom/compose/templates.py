@@ -5,18 +5,22 @@ the HTML part, whatever its file is called; text, subject and headers are not. W
 rendered into a template once and never rendered itself. An undefined variable is an error with its place.
 """
 
+import difflib
 import keyword
 import os
+import re
 
 import jinja2
 from jinja2.sandbox import SecurityError
 
 from postroom.address import is_text
-from postroom.compose.bounded import MOST_OUTPUT, BoundedEnvironment
+from postroom.bounded import MOST_OUTPUT, BoundedEnvironment
+from postroom.compose import filters
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.read.project import display
 
 MOST_SOURCE = 2 << 20
+BEGINNINGS = "{{, {% and {#"
 # Names that Jinja2 takes for itself: a column called so is reached by row["..."] alone.
 JINJA_WORDS = {"none", "true", "false", "loop", "self", "super", "caller", "varargs", "kwargs", "not", "and", "or", "in", "is",
                "if", "else", "elif", "for", "import", "include", "range", "dict", "lipsum", "cycler", "joiner", "namespace"}
@@ -69,7 +73,7 @@ class Templates:
     def __init__(self, project):
         self.project = project
         self.loaders = []
-        self.small = BoundedEnvironment(undefined=Undefined, autoescape=False, keep_trailing_newline=True)
+        self.small = _environment(autoescape=False)
         self.places = {}
 
     def file(self, path: str, place, html: bool):
@@ -77,7 +81,7 @@ class Templates:
         real = self.project.resolve(path, place)
         loader = Loader(self.project, os.path.dirname(real))
         self.loaders.append(loader)
-        environment = BoundedEnvironment(undefined=Undefined, autoescape=html, keep_trailing_newline=True, loader=loader)
+        environment = _environment(autoescape=html, loader=loader)
         try:
             return environment.get_template(os.path.basename(real))
         except jinja2.TemplateError as error:
@@ -146,13 +150,19 @@ class Templates:
             if file and file not in self.places:
                 place = Place(file, error.lineno)
             place.row = row
-            return TemplateError(f"template syntax: {error.message}", place, _syntax_advice(error))
+            return TemplateError(f"template syntax: {error.message}", place, _syntax_advice(error, self.small.filters))
         place.row = row
         if isinstance(error, jinja2.TemplateNotFound):
             return TemplateError(f'there is no template "{error.message}" beside this one', place, "correct the name or add the file")
         if isinstance(error, jinja2.UndefinedError):
             return TemplateError(error.message, place, "correct the name, add the column, or give a default: {{ name | default('…') }}")
         return TemplateError(error.message or type(error).__name__, place, "correct the template")
+
+
+def _environment(**options):
+    environment = BoundedEnvironment(undefined=Undefined, keep_trailing_newline=True, **options)
+    filters.install(environment)
+    return environment
 
 
 def variables(campaign, columns) -> list[str]:
@@ -171,7 +181,33 @@ def _bounded(template, context):
     return "".join(parts)
 
 
-def _syntax_advice(error):
-    if "Missing end of comment tag" in error.message:
-        return "CSS such as a{#b} looks like a Jinja2 comment: write a space behind the brace, or use {% raw %}"
-    return "correct the template; CSS or code with {{, {% or {# goes between {% raw %} and {% endraw %}"
+def _syntax_advice(error, filters):
+    """What to do about a syntax error; most often it is CSS or a script whose braces look like Jinja2."""
+    said, element = error.message, _code_around(error)
+    if element:
+        blank = ", or write a blank behind the first brace" if element == "style" else ""
+        return f"in <{element}>, {BEGINNINGS} begin a template: put {{% raw %}} behind <{element}> and {{% endraw %}} in front of </{element}>{blank}"
+    if "Missing end of comment tag" in said:
+        return "close it with #}; CSS such as a{#b} looks like a comment: write a blank behind the brace, or put it between {% raw %} and {% endraw %}"
+    if found := re.search("No filter named '(.*)'", said):
+        near = difflib.get_close_matches(found[1], filters, 1)
+        return f'did you mean "{near[0]}"?' if near else "correct the filter's name"
+    if found := re.search("innermost block that needs to be closed is '(.*)'", said):
+        return f"close it first: {{% end{found[1]} %}}"
+    if "end of print statement" in said and "got '" in said and "unexpected" not in said:
+        return f'one name or expression goes between {{{{ and }}}}; a column such as "First Name" is {{{{ row["First Name"] }}}}; CSS or code with {BEGINNINGS} goes between {{% raw %}} and {{% endraw %}}'
+    if "nexpected end of template" in said:
+        return "close what was opened: {{ with }}, {% with %}"
+    return f"correct the template; CSS or code with {BEGINNINGS} goes between {{% raw %}} and {{% endraw %}}"
+
+
+def _code_around(error):
+    """"style" or "script" where the error's line is inside of one, else None."""
+    before = "\n".join((error.source or "").splitlines()[:error.lineno])
+    opened = re.findall(r"<(/?)(style|script)\b(?=[^<]*>)", before, re.IGNORECASE)
+    line = (error.source or "").splitlines()[error.lineno - 1] if error.lineno <= len((error.source or "").splitlines()) else ""
+    # On one line with its end, the element is the one in front of the end.
+    ends_here = re.search(r"(?:\{\{|\{%|\{#).*</(style|script)", line, re.IGNORECASE)
+    if ends_here:
+        return ends_here[1].lower()
+    return opened[-1][1].lower() if opened and not opened[-1][0] else None

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from postroom.address import CONTROL, AddressError, parse_mailbox, shown
 from postroom.errors import CampaignError, Faults, Place
+from postroom.read.encoding import codec_name
 from postroom.read.project import Project, Unset, display
 from postroom.read.settings import EXTENDS, Settings, gathered
 
@@ -118,6 +119,8 @@ def _with_preset(value):
     from postroom.read import providers
 
     preset = providers.provider(_as_written(name))
+    if preset.host is None and not value.get("host"):
+        raise ValueError(f"{preset.name} has no one host for everybody; give `host`, such as {preset.host_like}")
     filled = {"host": preset.host, "rate": list(preset.rate), "messages_per_session": preset.messages_per_session}
     ports, port, security = preset.ports, value.get("port"), value.get("security")
     if port is None:
@@ -150,14 +153,32 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+class Column(_Strict):
+    """What a column's empty cells mean: `default` stands in for them, or none may be empty."""
+
+    default: Text | None = None
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _one_meaning(self):
+        if self.required and self.default is not None:
+            raise ValueError("an empty cell is either filled by `default` or refused by `required`, not both")
+        if not self.model_fields_set:
+            raise ValueError("say `default: …` or `required: true`")
+        return self
+
+
 class Recipients(_Strict):
-    """Which table, which column holds the address, and what makes two rows the same recipient."""
+    """Which table, which column holds the address, which rows are mailed, and what makes two rows the same recipient."""
 
     file: Name
     email: Name = "email"
     key: Annotated[tuple[Name, ...], BeforeValidator(_one_or_list), Field(min_length=1)] | None = None
     duplicates: Literal["first", "error"] | None = None
     delimiter: Literal[",", ";", "\t", "|"] | None = None
+    encoding: Annotated[Text, BeforeValidator(codec_name)] | None = None
+    where: Name | None = None
+    columns: dict[Name, Column] = {}
 
 
 class Attachment(_Strict):
@@ -284,6 +305,13 @@ class Campaign(_Strict):
         if raw is not None and "${" not in str(raw):
             found.append(CampaignError("the password stands in this file", self.place("smtp", "password"),
                                        "write `password: ${SMTP_PASSWORD}` and put it into .env at the project's root, or use `password_command`"))
+        if self.smtp and self.smtp.provider and self.smtp.token_command is None and self.smtp.username:
+            from postroom.read import providers
+
+            preset = providers.provider(self.smtp.provider)
+            if "password" not in preset.login.methods:
+                found.append(CampaignError(f"{preset.name} takes no passwords", self.place("smtp", "password"),
+                                           "name a command that prints an OAuth 2 token in `token_command`"))
         env = os.path.join(self._project.root, ".env")
         if os.path.isfile(env) and os.stat(env).st_mode & 0o077:
             found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"chmod 600 {display(env)}"))
@@ -342,6 +370,10 @@ def _sense(campaign, settings):
     if campaign.kind == "newsletter" and campaign.unsubscribe is None:
         yield CampaignError("a newsletter must say how to unsubscribe", settings.place(("kind",)),
                             "add `unsubscribe` with a mailto, a url, or both; or `kind: personal`")
+    for name in dict.fromkeys((campaign.recipients.email, *(campaign.recipients.key or ()))):
+        if name in campaign.recipients.columns and campaign.recipients.columns[name].default is not None:
+            yield CampaignError(f'"{shown(name)}" tells the recipients apart, so it can have no default', settings.place(("recipients", "columns", name)),
+                                "say `required: true` instead")
     for name in campaign.vars:
         if not name.isidentifier():
             yield CampaignError(f'"{shown(name)}" cannot be a variable\'s name', settings.place(("vars", name)),
@@ -414,5 +446,5 @@ def _fault(error, settings):
 
 def _known_keys(path):
     models = {(): Campaign, ("recipients",): Recipients, ("unsubscribe",): Unsubscribe, ("smtp",): Smtp}
-    model = models.get(path, Attachment)
+    model = Column if path[:2] == ("recipients", "columns") else models.get(path, Attachment)
     return sorted([field.alias or name for name, field in model.model_fields.items()] + [EXTENDS] * (model is Campaign))

@@ -5,28 +5,41 @@ long; pandas holds the chunks for what works on whole columns. Memory does not g
 """
 
 import csv
+import difflib
 import io
+import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas
 
 from postroom.address import AddressError, Mailbox, parse_mailbox, shown
 from postroom.errors import CampaignError, Place, RecipientError
+from postroom.read import encoding, formats
 from postroom.read.project import display
+from postroom.read.where import Where
 
 DELIMITERS = ",;\t|"
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|"}
-MOST_CELL, MOST_COLUMNS, CHUNK_ROWS = 1 << 20, 1000, 1000
-# What other formats begin with: the advice is better than "octet 0 is not UTF-8".
-SIGNATURES = {b"PK\x03\x04": "a spreadsheet or zip file", b"\xd0\xcf\x11\xe0": "an old Excel file",
-              b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text", b"%PDF": "a PDF"}
+# A row is bounded too, so that a file without line ends, or without a closing quote, is told and not read whole.
+MOST_CELL, MOST_ROW, MOST_COLUMNS, CHUNK_ROWS = 1 << 20, 8 << 20, 1000, 1000
+SHOWN_CELLS = 3
+
+
+class Guess(NamedTuple):
+    """An encoding that is not certain, and (line, column, text) of the first cells that would be read otherwise in another one."""
+
+    encoding: str
+    cells: tuple[tuple[int, str, str], ...]
 
 
 class Table:
     """An open table: its columns are known, its rows come with chunks().
 
-    columns: the header's names, trimmed. email: the one that holds the address. notes: what a person should know, such as trimmed names.
-    blank: rows without any text, left out; complete once chunks() has ended.
+    columns: the header's names, trimmed, and those that `columns` gives a default for all rows. email: the one that holds the address.
+    encoding: Python's name of it. guess: a Guess where it is not certain, else None; guess_words() says it to a person.
+    notes: what a person should know, such as trimmed names.
+    blank: rows without any text, left out; left_out: rows that `where` is not true for; both complete once chunks() has ended.
     """
 
     def __init__(self, campaign):
@@ -35,40 +48,62 @@ class Table:
         self.place = campaign.place("recipients", "file")
         self.real = campaign.project.resolve(settings.file, self.place)
         self.file = display(self.real)
-        self.notes, self.blank = [], 0
+        self.notes, self.blank, self.left_out = [], 0, 0
+        found = encoding.find(self.real, self.file, settings.encoding)
+        self.encoding = found.encoding
+        if found.is_utf_8_too:
+            self.notes.append(CampaignError(f"`encoding` says {encoding.label(self.encoding)}, yet all of the file is UTF-8 too",
+                                            campaign.place("recipients", "encoding"), "remove `encoding` if letters come out wrong"))
         self.delimiter = settings.delimiter or self._delimiter(settings.email)
         try:
             self.columns = self._columns(self._header(self.delimiter))
         except csv.Error as error:
             raise RecipientError(self._csv_words(error), Place(self.file, 1), "correct the quotes in the header") from None
+        self.cells = len(self.columns)
         for column in dict.fromkeys((settings.email, *(settings.key or ()))):
             if column not in self.columns:
                 raise RecipientError(f'there is no column "{shown(column)}"; the columns are: '
                                      f"{', '.join(map(shown, self.columns))}", Place(self.file, 1),
                                      f"name the column in the campaign's `recipients`, or `delimiter` if this is not a "
                                      f"{NAMES[self.delimiter]}-separated table")
+        self._meanings(campaign)
+        self.where = Where(settings.where, campaign.place("recipients", "where"), self.columns, campaign.vars) if settings.where else None
+        self.guess = Guess(self.encoding, tuple(itertools.islice(self._telling_cells(), SHOWN_CELLS))) if found.guessed else None
 
     def chunks(self, report) -> Iterator[pandas.DataFrame]:
         """DataFrames of text, at most CHUNK_ROWS rows each, indexed by the physical line a row begins in.
 
-        report: called with a RecipientError for each row that is too short or too long; the row is left out.
-        Raises RecipientError where the file cannot be read on: bad quotes, octets that are not UTF-8, a huge cell.
+        report: called with a RecipientError or CampaignError for each row that is too short or too long, lacks a required cell, or
+        that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell.
         """
         lines, rows = [], []
-        self.blank = 0
+        self.blank = self.left_out = 0
         for line, row in self._rows():
             if not any(cell.strip() for cell in row):
                 self.blank += 1
-            elif len(row) != len(self.columns):
-                report(self._wrong_length(line, row))
-            else:
-                lines.append(line)
-                rows.append(row)
+                continue
+            try:
+                whole = self._whole(line, row)
+            except (RecipientError, CampaignError) as error:
+                report(error)
+                continue
+            if whole is None:
+                self.left_out += 1
+                continue
+            lines.append(line)
+            rows.append(whole)
             if len(rows) == CHUNK_ROWS:
                 yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
                 lines, rows = [], []
         if rows:
             yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
+
+    def guess_words(self) -> CampaignError:
+        """What the guessed encoding makes of the table, and how it is settled."""
+        cells = "; ".join(f'line {line}, {shown(column)}: "{shown(cell)}"' for line, column, cell in self.guess.cells)
+        return CampaignError(f"read as {encoding.label(self.encoding)}, which is a guess" + (f": {cells}" if cells else ""), Place(self.file),
+                             f"if that is right, say `encoding: {self.encoding}` under `recipients`; if not, name the right one, "
+                             "or save the table as CSV UTF-8")
 
     def own(self, row: dict, line: int) -> Mailbox:
         """The mailbox in the row's address column. Raises RecipientError with line and column."""
@@ -98,64 +133,93 @@ class Table:
                     break
         except RecipientError as error:
             found.append(error)
-        return sorted(found[:most], key=lambda fault: fault.where.line)
+        return sorted(found[:most], key=lambda fault: fault.where.row or fault.where.line)
+
+    # Rows
+
+    def _whole(self, line, row):
+        """The row with its defaults, None where `where` leaves it out. Raises RecipientError, CampaignError."""
+        missing = range(len(row), self.cells)
+        if len(row) > self.cells or any(place not in self.defaults for place in missing):
+            raise self._wrong_length(line, row)
+        row += [""] * (len(self.columns) - len(row))
+        for place, default in self.defaults.items():
+            if not row[place].strip():
+                row[place] = default
+        if self.where is not None and not self.where.matches(dict(zip(self.columns, row, strict=True)), line):
+            return None
+        for place in self.required:
+            if not row[place].strip():
+                raise RecipientError("the cell is empty, and the campaign says that it is required", Place(self.file, line, self.columns[place]),
+                                     "fill it in, or leave the row out with `where`")
+        return row
+
+    def _wrong_length(self, line, row):
+        if len(row) < self.cells:
+            what = f"the row has {len(row)} cells, the header {self.cells}: {shown(self.columns[len(row)])} and what follows is missing"
+            do = "add the missing cells, empty ones too; or give each a `default` under `columns`"
+        else:
+            what = f'the row has {len(row)} cells, the header {self.cells}: "{shown(row[self.cells])}" is too much'
+            do = f"put a cell that holds a {NAMES[self.delimiter]} into quotes"
+        return RecipientError(what, Place(self.file, line), do)
 
     def _rows(self):
         """(line, cells) of each row behind the header."""
         csv.field_size_limit(MOST_CELL)
         with self._opened() as file:
-            reader = csv.reader(_without_nul(file, self.file), delimiter=self.delimiter, strict=True)
+            lines = _Lines(file, self.file, self.delimiter)
+            reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
             line = 1
             try:
                 next(reader, None)
-                line = reader.line_num + 1
+                line = lines.next_row()
                 for row in reader:
                     yield line, row
-                    line = reader.line_num + 1
+                    line = lines.next_row()
             except csv.Error as error:
                 raise RecipientError(self._csv_words(error), Place(self.file, line),
                                      'a cell with quotes, line breaks or separators is written "like ""this"""') from None
             except UnicodeDecodeError:
-                raise self._undecodable() from None
+                raise self._changed() from None
+
+    def _telling_cells(self):
+        """(line, column, text) of cells that are not ASCII, each text once; the header's own come last."""
+        seen = set()
+        rows = itertools.chain(self._rows(), [(1, self.columns[:self.cells])])
+        try:
+            for line, row in rows:
+                for column, cell in zip(self.columns, row):
+                    if not cell.isascii() and cell not in seen:
+                        seen.add(cell)
+                        yield line, column, cell
+        except RecipientError:
+            # Whoever reads the rows is told of it.
+            return
 
     def _csv_words(self, error):
         words = str(error)
         if "field larger" in words:
-            return f"a cell here has over {MOST_CELL:,} characters; is a quote never closed?"
+            return _TOO_LONG
         if "unexpected end of data" in words:
             return "a quote that opens in this row is never closed"
         return f"the quotes in this row do not match ({words})"
 
-    def _wrong_length(self, line, row):
-        wanted = len(self.columns)
-        if len(row) < wanted:
-            what = f"the row has {len(row)} cells, the header {wanted}: {shown(self.columns[len(row)])} and what follows is missing"
-            do = "add the missing cells, empty ones too"
-        else:
-            what = f'the row has {len(row)} cells, the header {wanted}: "{shown(row[wanted])}" is too much'
-            do = f"put a cell that holds a {NAMES[self.delimiter]} into quotes"
-        return RecipientError(what, Place(self.file, line), do)
-
     def _opened(self):
-        try:
-            file = open(self.real, "rb")
-        except OSError as error:
-            raise RecipientError((error.strerror or "it cannot be read").lower(), Place(self.file), "make it readable") from None
-        head = file.read(4)
-        for signature, what in SIGNATURES.items():
-            if head.startswith(signature):
-                file.close()
-                raise RecipientError(f"this is {what}, not a CSV file in UTF-8", Place(self.file), "save it as CSV (UTF-8)")
-        file.seek(0)
-        return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        return io.TextIOWrapper(formats.opened(self.real, self.file), encoding=self.encoding, newline="")
+
+    def _changed(self):
+        return RecipientError("the file changed while it was read", Place(self.file), "run again")
+
+    # The header
 
     def _header(self, delimiter):
         """The names as written; a name in quotes may span lines. Raises csv.Error where its quotes do not match."""
+        csv.field_size_limit(MOST_CELL)
         try:
             with self._opened() as file:
-                names = next(csv.reader(_without_nul(file, self.file), delimiter=delimiter, strict=True), [])
+                names = next(csv.reader(_Lines(file, self.file, delimiter), delimiter=delimiter, strict=True), [])
         except UnicodeDecodeError:
-            raise self._undecodable() from None
+            raise self._changed() from None
         if not any(name.strip() for name in names):
             raise RecipientError("the table is empty: there is no header in its first line", Place(self.file, 1),
                                  "begin with a line of column names, such as email,first_name")
@@ -188,23 +252,60 @@ class Table:
                 self.notes.append(CampaignError(f'blanks around the column name "{shown(name)}" were left out', place, "remove them"))
         return trimmed
 
-    def _undecodable(self):
-        """Where exactly the first octet stands that is not UTF-8: the decoder only knows its place in a block."""
-        offset = line = 0
-        with open(self.real, "rb") as file:
-            for octets in file:
-                line += 1
-                try:
-                    octets.decode()
-                except UnicodeDecodeError as error:
-                    return RecipientError(f"octet {offset + error.start} (0x{octets[error.start]:02X}) is not UTF-8",
-                                          Place(self.file, line), "save the table as UTF-8")
-                offset += len(octets)
-        return RecipientError("the file changed while it was read", Place(self.file), "run again")
+    def _meanings(self, campaign):
+        """What the campaign's `columns` say, by a column's place in the row; those that only have a default are added."""
+        self.defaults, self.required = {}, []
+        for name, column in campaign.recipients.columns.items():
+            place, near = campaign.place("recipients", "columns", name), difflib.get_close_matches(name, self.columns, 1)
+            if name not in self.columns:
+                if column.default is None:
+                    raise CampaignError(f'there is no column "{shown(name)}"; the columns are: {", ".join(map(shown, self.columns))}', place,
+                                        f'did you mean "{near[0]}"?' if near else "correct the name, or give it a `default`")
+                self.notes.append(CampaignError(f'the table has no column "{shown(name)}": it is "{shown(column.default)}" for every row', place,
+                                                f'did you mean "{near[0]}"?' if near else None))
+                self.columns = [*self.columns, name]
+            if column.default is not None:
+                self.defaults[self.columns.index(name)] = column.default
+            elif column.required:
+                self.required.append(self.columns.index(name))
 
 
-def _without_nul(lines, file):
-    for number, line in enumerate(lines, 1):
+_TOO_LONG = f"a cell here has over {MOST_CELL:,} characters; is a quote never closed?"
+
+
+class _Lines:
+    """The physical lines of a file for the csv reader, as many characters of them for one row as a row may have."""
+
+    def __init__(self, file, name, delimiter):
+        self.file, self.name, self.delimiter = file, name, delimiter
+        self.line, self.row, self.left = 0, 1, MOST_ROW
+
+    def next_row(self) -> int:
+        """The line that the next row begins in; said before it is read."""
+        self.row, self.left = self.line + 1, MOST_ROW
+        return self.row
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.file.readline(self.left)
+        self.line += 1
+        if self.line == 1:
+            line = line.lstrip("\ufeff")
+        room, self.left = self.left, self.left - len(line)
+        if not line and room:
+            raise StopIteration
+        if not line or not self.left and line[-1] not in "\r\n":
+            raise self._too_long(line)
         if "\0" in line:
-            raise RecipientError("there is a NUL character in this line; is this a text file?", Place(file, number), "save it as CSV (UTF-8)")
-        yield line
+            raise RecipientError("there is a NUL character in this line; is this a text file?", Place(self.name, self.line), formats.ANY)
+        return line
+
+    def _too_long(self, line):
+        cells, place = line.count(self.delimiter) + 1, Place(self.name, self.row)
+        if cells == 1 or len(line) // cells > MOST_CELL:
+            return RecipientError(_TOO_LONG, place, "close the quote, end the lines, or make the cell shorter")
+        if cells > MOST_COLUMNS:
+            return RecipientError(f"there are over {cells:,} cells in this row; at most {MOST_COLUMNS:,} columns are read", place, "remove some")
+        return RecipientError(f"this row has over {MOST_ROW:,} characters; is a line end missing?", place, "make it shorter")

@@ -66,7 +66,7 @@ class Queue:
 
     def __init__(self, messages: Iterator[Message]):
         self._messages, self._again, self.closed_by = messages, deque(), None
-        self._returned, self._left_over = set(), 0
+        self._returned, self._left_over, self._words = set(), 0, ""
         self._recent = deque(maxlen=RECENT)  # what was meant by the last replies
 
     def __bool__(self):
@@ -77,7 +77,7 @@ class Queue:
             except PostroomError as error:
                 self.close(error)
         if self.closed_by is None and not self._again and self._left_over:
-            self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run",
+            self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run{self._words}",
                                         None, "run it again later; if it is the same ones again, ask who runs the relay"))
         return self.closed_by is None and bool(self._again)
 
@@ -95,6 +95,7 @@ class Queue:
                 self._returned.discard(fate.message.key)
             elif fate.message.key in self._returned:
                 self._left_over += 1
+                self._words = f'; it said "{fate.code} {shown(fate.text)}"' if fate.code else ""
             else:
                 self._returned.add(fate.message.key)
                 self._again.appendleft(fate.message)

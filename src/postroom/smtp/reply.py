@@ -14,6 +14,7 @@ from postroom.outcome import CAMPAIGN, DEFERRED, PENDING, RECIPIENT, REJECTED, S
 MOST_LINE, MOST_KEPT_LINES, MOST_LINES = 4096, 64, 1000
 LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
+CHINESE = re.compile("[\u4e00-\u9fff]{2}")
 CLOSING = 421
 LOGIN_CODES = {530, 534, 535, 538}
 TOO_LARGE = 552
@@ -127,7 +128,13 @@ class ReplyReader:
 
 def printable(octets: bytes) -> str:
     """A server's words as a terminal may show them: control characters visible, so that they cannot forge a line."""
-    text = octets.decode("utf-8", "replace")
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        # Some Chinese providers refuse a login in GBK, without a word about it.
+        text = octets.decode("gb18030", "replace")
+        if not CHINESE.search(text):
+            text = octets.decode("utf-8", "replace")
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text).strip()
 
 

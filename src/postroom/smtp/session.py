@@ -412,7 +412,7 @@ def _refusal(reply: Reply, phase: str, to: str, relay: Relay, do: str | None = N
     later = meaning.action in LATER_WORKS if meaning else not reply.is_permanent
     kind = RelayUnavailable if later else LoginRefused if phase == AUTH else RelayRefused
     if meaning:
-        return kind(f'{to} was refused: {meaning.what.rstrip(".。")} ("{reply}")', relay.name, meaning.do)
+        return kind(f'{meaning.what.rstrip(".。")} ("{reply}")', relay.name, meaning.do)
     return kind(f'{to} was refused: "{reply}"', relay.name, do or ("change what the relay names" if reply.is_permanent else "run it again later"))
 
 

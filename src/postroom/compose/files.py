@@ -78,7 +78,7 @@ def part_head(file: File) -> bytes:
 
 def file_name(name: str, place) -> str:
     """A name that a reader's mail program can save under. Raises CampaignError for control characters or an empty one."""
-    name = name.strip().replace("\\", "/").rpartition("/")[2]
+    name = name.replace("\\", "/").rpartition("/")[2].strip()
     if found := CONTROL.search(name):
         raise CampaignError(f'the file name "{shown(name)}" holds a control character ({code_point(found[0])})', place, "correct the name")
     if len(name) > MOST_NAME:

@@ -186,6 +186,7 @@ def must_be_said(message, own="ann@example.com", parameters=""):
     assert b"\r\n".join(line.removeprefix(b".") for line in body[:-3].split(b"\r\n")) == message.octets
 
 
+@pytest.mark.timeout(120 + CASES // 10)
 def test_any_row_comes_back_from_two_parsers_or_is_refused_with_its_place(street, node, capsys):
     seen = Counter()
 
@@ -232,6 +233,7 @@ def test_any_row_comes_back_from_two_parsers_or_is_refused_with_its_place(street
     assert share >= LEAST_THROUGH and seen["rows"] >= CASES
 
 
+@pytest.mark.timeout(120 + CASES // 10)
 def test_any_address_is_one_recipient_or_refused_with_its_place(street, node):
     """Also beyond ASCII: what goes out is what was in the cell but for NFC and the domain's A-labels, and no parser sees another."""
     seen = Counter()

@@ -46,6 +46,10 @@ def _one_or_list(value):
     return value if isinstance(value, list) or value is None else [value]
 
 
+def _numbered(value):
+    return {str(number): path for number, path in enumerate(value)} if isinstance(value, list) else value
+
+
 def _window(value):
     found = RATE.fullmatch(str(value).strip().lower())
     if not found:
@@ -204,7 +208,7 @@ class Campaign(_Strict):
     text: Name | None = None
     vars: dict[str, Any] = {}
     recipients: Recipients
-    images: dict[Annotated[str, BeforeValidator(_content_id)], Name] = {}
+    images: Annotated[dict[Annotated[str, BeforeValidator(_content_id)], Name], BeforeValidator(_numbered)] = {}
     attachments: Annotated[tuple[Attachment, ...], BeforeValidator(_one_or_list)] = ()
     headers: dict[Annotated[str, BeforeValidator(_header_name)], Text] = {}
     unsubscribe: Unsubscribe | None = None
@@ -225,7 +229,7 @@ class Campaign(_Strict):
 
     def place(self, *path) -> Place:
         """Where a value such as ("smtp", "port") stands in the campaign file."""
-        return self._marked.place(path)
+        return _place(self._marked, path)
 
     @property
     def title(self) -> str:
@@ -320,10 +324,17 @@ def _interpolated(marked, project, secrets, faults):
 _LEFT_OUT = object()
 
 
+def _place(marked, path):
+    # Images written as a list are known by their numbers in it.
+    if path[:1] == ("images",) and len(path) > 1 and isinstance(marked.value["images"], list):
+        path = ("images", int(path[1]))
+    return marked.place(path)
+
+
 def _fault(error, marked):
     """One of pydantic's errors in our words. The input is never quoted: it may be a secret."""
     path = tuple("from" if part == "from_" else part for part in error["loc"] if part != "[key]")
-    place = marked.place(path)
+    place = _place(marked, path)
     key = ".".join(str(part) for part in path)
     kind = error["type"]
     if kind == "extra_forbidden":

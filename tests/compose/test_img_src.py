@@ -18,7 +18,13 @@ PIECES = ["<img", "<IMG", "<iMg ", "<img\n", "<img/", "<image ", "<imgs ", " src
           "<!--<![endif]-->", "<!--[IF gte mso 9]>", "<![if !mso]>", "[if x]>", "<style>", "</style>", "</STYLE x>", "</styles>", "<style/>", "<title>", "</title>", "<textarea>",
           "</textarea>", "<xmp>", "</xmp>", "<iframe>", "</iframe>", "a.png", "\"a.png\"", "'b c.png'", "\"\"", "cid:logo", "\"http://x.example/y\"",
           "&amp;", "&copy", "&copy=", "&#46;", "&#x2e", "若水😀", " ", "\n", "\t", "\f", "=", "x", "\"data:image/png;base64,AA==\""]
-HTML = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
+WHOLE = ["<img src=a.png>", "<img src='c > d'>", '<img src="e > f">', "<img alt='>' src='b.png'>", "<img src=http://x.example/y>", "<img alt='", "<img title=\"", "'>", "\">", " -- "]
+OPENS = ["<!--", "<!--[if mso]>", "<!-- [IF x]>", "<style>", "<TITLE a='>'>", "<textarea/>", "<xmp>", "<iframe>", "<noembed>", "<noframes>", "<script>", "<p title='", "<p title=\"", "<p title=", "</p a=\"",
+         "<!", "<?", "</", "</ "]
+CLOSES = ["-->", "--!>", "--->", "<![endif]-->", "</style>", "</title x>", "</TEXTAREA\n>", "</xmp/>", "</iframe>", "</noembed>", "</noframes>", "</script>", "'>", "\">", ">"]
+INNER = st.lists(st.sampled_from(WHOLE + OPENS + PIECES), max_size=4).map("".join)
+BLOCK = st.tuples(st.sampled_from(OPENS), INNER, st.sampled_from(CLOSES), st.sampled_from(WHOLE)).map("".join)
+HTML = st.lists(st.one_of(BLOCK, INNER, st.sampled_from(WHOLE)), min_size=1, max_size=8).map("".join)
 LETTERS = st.text("<>!-/=\"' \nimgsrcIMG[]f&;", max_size=80)
 
 

@@ -90,9 +90,12 @@ class Embedder:
             raise TemplateError(f'the picture\'s src "{shown(value)}" is no path inside the project', place,
                                 "write a path relative to the HTML template, with / between its parts")
         # The name as it is comes second: a cell may bring a percent sign that nobody encoded.
-        path = next((path for path in map(self._path, (decoded, value)) if os.path.exists(path)), self._path(decoded))
-        if (cut := re.split("[?#]", value)[0]) != value and not os.path.exists(path):
+        on_disk = [os.path.join(self.loader.folder, name) for name in (decoded, value)]
+        found = next(filter(os.path.exists, on_disk), None)
+        if found is None and (cut := re.split("[?#]", value)[0]) != value:
             raise TemplateError(f'there is no picture "{shown(value)}"; in the name of a file ? and # mean themselves', place, f'write "{shown(cut)}"')
+        # As the campaign would name it, which is how the project's errors show it.
+        path = os.path.relpath(found or on_disk[0], self.files.project.folder)
         self.files.project.resolve(path, place)
         if not (media_type := guessed_type(os.path.basename(path))).startswith("image/"):
             raise TemplateError(f'"{shown(value)}" is no picture by its name, but {media_type}', place,
@@ -100,15 +103,12 @@ class Embedder:
         file = self.files.look(path, place)
         return self.named.get(file.path) or file._replace(content_id=_content_id(file.sha256, file.name))
 
-    def _path(self, name):
-        # Absolute for the disk; the project's errors show what stands in the campaign's folder or above it.
-        return os.path.normpath(os.path.join(self.loader.folder, name))
-
     def _place(self, written, row):
         """Where this src stands in a template as it is; without a line where a cell had a part in it."""
         as_it_is = re.compile(rb"""(?<=[\t\n\f\r "'/])src[\t\n\f\r ]*=[\t\n\f\r ]*["']?""" + re.escape(written.encode()) + rb"""(?=[\t\n\f\r "'>])""",
                               re.IGNORECASE)
         for path, octets in self.loader.sources.items():
+            octets = octets.replace(b"\r\n", b"\n")  # as rendering does
             if found := as_it_is.search(octets):
                 return Place(display(path), octets.count(b"\n", 0, found.start()) + 1, row=row)
         return Place(self.template.filename, row=row)

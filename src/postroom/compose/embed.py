@@ -19,6 +19,7 @@ from postroom.read.project import display
 
 MOST_KEPT, ENTRY = 16 << 20, 500  # octets that are kept, and about what an entry takes without its texts
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+SRC_BEFORE, SRC_WITHIN = re.compile(rb"""(?<=[\t\n\f\r "'/])src[\t\n\f\r ]*=[\t\n\f\r ]*["']?\Z""", re.IGNORECASE), 100
 # RFC 6838 section 4.2 bounds the names of media types.
 IMAGE_TYPE = re.compile(r"image/([a-z0-9!#$&^_.+-]{1,127})")
 
@@ -66,51 +67,47 @@ class Embedder:
         return file
 
     def _looked(self, written, row):
-        place = self._place(written, row)
         # As browsers read a URL: blanks around it and line breaks in it are no part of it.
         value = re.sub(r"[\t\n\r]", "", value_of(written).strip(" \t\n\f\r"))
         scheme = found[1].lower() if (found := SCHEME.match(value)) else ""
+        if not value or value.startswith("//") or len(scheme) > 1 and scheme not in ("data", "file"):
+            return None
         try:
-            if scheme == "data":
-                return _from_data(value)
-            if not value or value.startswith("//") or len(scheme) > 1 and scheme != "file":
-                return None
-            file = self._from_disk(value, place)
+            file = _from_data(value) if scheme == "data" else self._from_disk(value)
         except PostroomError as error:
-            error.where = place
+            error.where = self._place(written, row)
             raise
-        if place.line is not None:
+        if file.path and self._place(written, row).line is not None:
             self.unvarying[file.path] = file.sha256
         return file
 
-    def _from_disk(self, value, place):
+    def _from_disk(self, value):
         decoded = unquote(value)
         # One letter in front of a colon is a drive.
         if SCHEME.match(value) or "\\" in value or decoded.startswith("/") or CONTROL.search(decoded):
-            raise TemplateError(f'the picture\'s src "{shown(value)}" is no path inside the project', place,
+            raise TemplateError(f'the picture\'s src "{shown(value)}" is no path inside the project', None,
                                 "write a path relative to the HTML template, with / between its parts")
         # The name as it is comes second: a cell may bring a percent sign that nobody encoded.
         on_disk = [os.path.join(self.loader.folder, name) for name in (decoded, value)]
         found = next(filter(os.path.exists, on_disk), None)
         if found is None and (cut := re.split("[?#]", value)[0]) != value:
-            raise TemplateError(f'there is no picture "{shown(value)}"; in the name of a file ? and # mean themselves', place, f'write "{shown(cut)}"')
+            raise TemplateError(f'there is no picture "{shown(value)}"; in the name of a file ? and # mean themselves', None, f'write "{shown(cut)}"')
         # As the campaign would name it, which is how the project's errors show it.
         path = os.path.relpath(found or on_disk[0], self.files.project.folder)
-        self.files.project.resolve(path, place)
+        self.files.project.resolve(path, None)
         if not (media_type := guessed_type(os.path.basename(path))).startswith("image/"):
-            raise TemplateError(f'"{shown(value)}" is no picture by its name, but {media_type}', place,
+            raise TemplateError(f'"{shown(value)}" is no picture by its name, but {media_type}', None,
                                 "name a picture such as .png, .jpg or .gif; other files go into `attachments`")
-        file = self.files.look(path, place)
+        file = self.files.look(path, None)
         return self.named.get(file.path) or file._replace(content_id=_content_id(file.sha256, file.name))
 
     def _place(self, written, row):
         """Where this src stands in a template as it is; without a line where a cell had a part in it."""
-        as_it_is = re.compile(rb"""(?<=[\t\n\f\r "'/])src[\t\n\f\r ]*=[\t\n\f\r ]*["']?""" + re.escape(written.encode()) + rb"""(?=[\t\n\f\r "'>])""",
-                              re.IGNORECASE)
         for path, octets in self.loader.sources.items():
-            octets = octets.replace(b"\r\n", b"\n")  # as rendering does
-            if found := as_it_is.search(octets):
-                return Place(display(path), octets.count(b"\n", 0, found.start()) + 1, row=row)
+            octets, wanted, at = octets.replace(b"\r\n", b"\n"), written.encode(), -1  # line ends as in what was rendered
+            while (at := octets.find(wanted, at + 1)) >= 0:
+                if (found := SRC_BEFORE.search(octets[max(0, at - SRC_WITHIN):at])) and octets[at + len(wanted):at + len(wanted) + 1] in b"\t\n\f\r \"'>":
+                    return Place(display(path), octets.count(b"\n", 0, at - len(found[0])) + 1, row=row)
         return Place(self.template.filename, row=row)
 
 

@@ -18,6 +18,7 @@ NAME_ENDS = rf"(?=[{BLANK}/>]|\Z)"
 PICTURE = re.compile(rf"""<[iI][mM][gG](?=[{BLANK}/])(?:[{BLANK}/]++|(?![sS][rR][cC](?:[{BLANK}/>=]|\Z)){ATTRIBUTE})*+"""
                      rf"""(?:[sS][rR][cC][{BLANK}]*+=[{BLANK}]*+(?:"([^"]*+)"|'([^']*+)'|([^{BLANK}>"'][^{BLANK}>]*+)))?+""")
 REST_OF_TAG = re.compile(REST)
+# A script ends at the first end tag: its states for "<!--" are left out, as no mail program runs one.
 RAW = "script|style|textarea|title|xmp|iframe|noembed|noframes"
 # All that holds no picture, in one match: text, tags, declarations; stops in front of a picture, a comment or raw text.
 NO_PICTURE = re.compile(rf"(?:[^<]++|<(?:/|(?!(?i:img|{RAW}){NAME_ENDS}))[A-Za-z][^{BLANK}/>]*+{REST}|<(?!!--)(?:[!?]|/(?![A-Za-z]))[^>]*+(?:>|\Z)"

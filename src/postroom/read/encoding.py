@@ -7,8 +7,8 @@ read the whole file is taken. Guesses are shown to a person before they count.
 
 import codecs
 import io
-import re
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 

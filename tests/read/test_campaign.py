@@ -87,6 +87,9 @@ BAD = {
     'headers: {"X:Y": v}\n': ("header name", 14),
     "headers: {Content-Type: text/plain}\n": ("writes", 14),
     "images: {'a b': x.png}\n": ("image's name", 14),
+    "images:\n  - a.png\n  - [b.png]\n": ("images.1: a text is wanted", 16),
+    "images:\n  - a.png\n  -\n": ("`images.1` is empty", 16),
+    "images: logo.png\n": ("map", 14),
     "timezone: Mars/Olympus\n": ("time zone", 14),
     "kind: spam\n": ("none of the words", 14),
     "attachments:\n  - {file: a.pdf, type: pdf}\n": ("media type", 15),
@@ -107,6 +110,14 @@ def test_a_wrong_value_is_told_with_its_place(folder, line):
     found = faults(folder, CAMPAIGN + line)
 
     assert any(words in fault.what and fault.where.line == number and fault.do for fault in found), [str(fault) for fault in found]
+
+
+@pytest.mark.parametrize("lines", ["images:\n  - a.png\n  - b.png\n", "images:\n  0: a.png\n  1: b.png\n", "images:\n  '0': a.png\n  \"1\": b.png\n"])
+def test_images_by_number_are_a_list_or_a_map_and_keep_their_places(folder, lines):
+    campaign = read(folder, CAMPAIGN + lines)
+
+    assert campaign.images == {"0": "a.png", "1": "b.png"}
+    assert [(place.line, place.column) for place in map(campaign.place, ("images", "images"), "01")] in ([(15, 5), (16, 5)], [(15, 3), (16, 3)])
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "smtp", "-1"])

@@ -366,3 +366,8 @@ def test_a_campaign_needs_no_more_than_the_name(name, folder):
     port, security = next(iter(preset.ports.items()))
     assert (smtp.host, smtp.port, smtp.security, len(smtp.rate), smtp.messages_per_session) == \
         (preset.host, port, security, len(preset.rate), preset.messages_per_session)
+
+
+@pytest.mark.parametrize(("host", "name"), [("smtp.qq.com", "qq"), ("SMTP.163.com.", "163"), ("smtp.example.com", None), ("email-smtp.eu-west-1.amazonaws.com", None)])
+def test_a_host_written_by_hand_is_known_too(host, name):
+    assert providers.name_of(host) == name

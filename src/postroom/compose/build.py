@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
+from postroom.compose.embed import Embedder
 from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
@@ -31,7 +32,7 @@ PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted:
 class Rendered:
     """One recipient's words and files; not encoded yet. digest: hex SHA-256 over all of it, Date apart.
 
-    size: an upper bound of the message's octets.
+    files: attachments. pictures: those that only this row's HTML names. size: an upper bound of the message's octets.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Rendered:
     html: str | None
     text: str | None
     files: tuple[File, ...]
+    pictures: tuple[File, ...]
     digest: str
     size: int
 
@@ -85,6 +87,7 @@ class Composer:
         faults += self._unusable_settings()
         if faults:
             raise Faults(faults)
+        self.embedder = self.html and Embedder(self.files, self.html, self.images)
         self.columns = variables(campaign, table.columns)
         self.base = {**campaign.vars, "now": now}
         self._compile()
@@ -101,6 +104,9 @@ class Composer:
                  for path, octets in self.templates.sources().items()}
         for file in (*self.images, *self.shared.values()):
             files[os.path.relpath(file.path, self.campaign.project.root)] = file.sha256
+        # Not those whose src a cell had a part in: they are a row's, as its attachments are.
+        for path, sha256 in self.embedder.unvarying.items() if self.embedder else ():
+            files[os.path.relpath(path, self.campaign.project.root)] = sha256
         settings = self.campaign.model_dump(mode="json", include=set(CONTENT_KEYS))
         settings["recipients.key"] = self.campaign.recipients.key or [self.campaign.recipients.email]
         if self.campaign.unsubscribe:
@@ -139,16 +145,18 @@ class Composer:
         if not subject:
             raise RecipientError("the subject is empty", self._place_of(("subject",), line), "give every row a subject")
         headers = tuple((name, value) for name in self.campaign.headers if (value := self._header(("headers", name), context, line)))
-        html = self.html and self.templates.render(self.html, context, line)
+        html, pictures = self.embedder.embed(self.templates.render(self.html, context, line), line) if self.html else (None, ())
         text = self.templates.render(self.text, context, line) if self.text else None
         if self.text is None and self.campaign.text != "none":
             text = plain_text(html)
         self._not_empty(html, text, line)
         files = self.attachments(row, line)
-        said = (key, own.address, sender, *fields.values(), subject, headers, links, html, text, files and [f[1:5] for f in files])
+        all_files = [file[1:5] for file in (*files, *pictures)]
+        said = (key, own.address, sender, *fields.values(), subject, headers, links, html, text, all_files or ())
         digest = hashlib.sha256(repr((self.static_digest, said)).encode("utf-8", "surrogatepass")).hexdigest()
         return Rendered(key, line, own.address, sender, **fields, subject=subject, headers=headers, unsubscribe=links, html=html,
-                        text=text, files=files, digest=digest, size=self._most_octets((subject, headers, links, fields), html, text, files))
+                        text=text, files=files, pictures=pictures, digest=digest,
+                        size=self._most_octets((subject, headers, links, fields), html, text, (*files, *pictures)))
 
     def message_id(self, key: str, domain: str, repeat: int = 0) -> str:
         """One per recipient and edition: a repeat of the same mail is recognised by whoever has it already."""
@@ -336,11 +344,12 @@ class Composer:
         """Content-Type and body of the whole message, as a list of octets: mixed(related(alternative(text, html), images), files)."""
         bodies = [_text_part(kind, body) for kind, body in ((b"plain", rendered.text), (b"html", rendered.html)) if body is not None]
         attached = [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
+        images = [*self.image_parts, *(self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures)]
         level, kind = bodies[0], bodies[0][0].split(b";")[0].removeprefix(b"Content-Type: ")
         if len(bodies) > 1:
             level, kind = self._multipart("alternative", bodies), b"multipart/alternative"
-        if self.image_parts:
-            level = self._multipart("related", [level, *([part] for part in self.image_parts)], b'; type="' + kind + b'"')
+        if images:
+            level = self._multipart("related", [level, *([part] for part in images)], b'; type="' + kind + b'"')
         if attached:
             level = self._multipart("mixed", [level, *([part] for part in attached)])
         return _with_final_line_end(level)

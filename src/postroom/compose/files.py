@@ -17,9 +17,9 @@ from postroom.read.campaign import MOST_FILE_OCTETS
 MOST_KEPT_OCTETS = 64 << 20
 MOST_NAME = 255  # what file systems take
 
-File = namedtuple("File", "path name media_type content_id sha256 size")
+File = namedtuple("File", "path name media_type content_id sha256 size octets", defaults=[None])
 File.__doc__ = """One file as it goes into a message: real path, name for the reader, media type, Content-ID (None for an
-attachment), hex SHA-256 and size in octets of what was read."""
+attachment), hex SHA-256 and size in octets of what was read. octets: what a template held itself; then there is no path."""
 
 
 class Files:
@@ -49,6 +49,8 @@ class Files:
 
         Raises CampaignError where the file is no longer the one that was looked at.
         """
+        if file.octets is not None:
+            return part_head(file) + mime.base64_lines(file.octets)
         if file in self._parts:
             self._parts.move_to_end(file)
             return self._parts[file]

@@ -58,6 +58,10 @@ def _command(value):
     return value if isinstance(value, list) else ["/bin/sh", "-c", _as_written(value)]
 
 
+def _numbered(value):
+    return {str(number): path for number, path in enumerate(value)} if isinstance(value, list) else value
+
+
 def _window(value):
     found = RATE.fullmatch(str(value).strip().lower())
     if not found:
@@ -265,7 +269,7 @@ class Campaign(_Strict):
     text: Name | None = None
     vars: dict[str, Any] = {}
     recipients: Recipients
-    images: dict[Annotated[str, BeforeValidator(_content_id)], Name] = {}
+    images: Annotated[dict[Annotated[str, BeforeValidator(_content_id)], Name], BeforeValidator(_numbered)] = {}
     attachments: Annotated[tuple[Attachment, ...], BeforeValidator(_one_or_list)] = ()
     headers: dict[Annotated[str, BeforeValidator(_header_name)], Text] = {}
     unsubscribe: Unsubscribe | None = None
@@ -287,7 +291,7 @@ class Campaign(_Strict):
 
     def place(self, *path) -> Place:
         """Where a value such as ("smtp", "port") was written: in the campaign file, or one that it builds on."""
-        return self._settings.place(path)
+        return _place(self._settings, path)
 
     def folder_of(self, *path) -> str:
         """The folder of the file that a value was written in."""
@@ -418,10 +422,17 @@ def _from_campaign(value, path, settings, project):
 _LEFT_OUT = object()
 
 
+def _place(settings, path):
+    # Images written as a list are known by their numbers in it.
+    if path[:1] == ("images",) and len(path) > 1 and isinstance(settings.value["images"], list):
+        path = ("images", int(path[1]))
+    return settings.place(path)
+
+
 def _fault(error, settings):
     """One of pydantic's errors in our words. The input is never quoted: it may be a secret."""
     path = tuple("from" if part == "from_" else part for part in error["loc"] if part != "[key]")
-    place = settings.place(path)
+    place = _place(settings, path)
     key = ".".join(str(part) for part in path)
     kind = error["type"]
     if kind == "extra_forbidden":

@@ -8,6 +8,7 @@ read the whole file is taken. Guesses are shown to a person before they count.
 import codecs
 import io
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -44,6 +45,9 @@ class Script(NamedTuple):
     size: int
     bonus: float
     alphabet: str
+
+
+HALF_CHARACTER = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")  # a surrogate, which UTF-8 has not (RFC 3629 section 3)
 
 
 def codec_name(name: str) -> str:
@@ -150,7 +154,7 @@ def _line_of(table, encoding, offset):
     line, left = 1, offset - table.seek(0)
     while left:
         block = table.read(min(left, BLOCK_OCTETS))
-        left -= len(block)
+        left = left - len(block) if block else 0
         line += decoder.decode(block, final=not left).count("\n")
     return line
 
@@ -158,6 +162,9 @@ def _line_of(table, encoding, offset):
 # The guess
 
 def _guess(table, file, wrong):
+    table.seek(wrong)
+    if HALF_CHARACTER.fullmatch(table.read(3)):
+        raise _undecodable(table, file, "utf-8", wrong, "but half a character, as programs leave it that cut a text", "write the character anew")
     sample, valid, invalid = _sample(table)
     mixed = _undecodable(table, file, "utf-8", wrong, f"but {valid:,} of the {valid + invalid:,} lines that are not ASCII are: the table mixes encodings",
                          f"correct this line and those like it, or {CSV_UTF_8} from where it comes")

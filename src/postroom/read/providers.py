@@ -112,6 +112,11 @@ def provider(name: str) -> Provider:
     raise UnknownProvider(f'"{shown(name)}" is no provider that postroom knows; {advice}')
 
 
+def name_of(host: str) -> str | None:
+    """The preset whose host this is, for whoever wrote the host by hand."""
+    return next((preset.name for preset in _presets().values() if preset.host == host.lower().rstrip(".")), None)
+
+
 def refusals(name: str | None) -> tuple[Refusal, ...]:
     """What replies mean, in order of judgement: the provider's own, then what is unmistakable from any relay, the general last."""
     wanted = provider(name).name if name is not None else None

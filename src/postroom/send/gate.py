@@ -25,7 +25,7 @@ def relay_of(campaign, ask: Callable[[str], str] | None = None) -> Relay:
             raise CampaignError(f'"{smtp.ca_file}": there is no such file', campaign.place("smtp", "ca_file"), "correct the path")
     return Relay(host=smtp.host, port=smtp.port, security=smtp.security, username=smtp.username, password=credential_of(campaign, ask),
                  ca_file=ca_file, allow_plaintext_login=smtp.allow_plaintext_login, token=smtp.token_command is not None,
-                 meanings=_meanings(smtp.provider))
+                 meanings=_meanings(smtp.provider or providers.name_of(smtp.host)))
 
 
 def _meanings(provider):

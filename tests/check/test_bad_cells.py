@@ -11,7 +11,7 @@ from postroom.compose.build import Composer
 from postroom.errors import Faults, PostroomError
 from postroom.read.campaign import load
 from postroom.read.recipients import Table
-from running import messages_of, postroom
+from running import messages_of
 
 EVERYWHERE = CAMPAIGN + ('headers: {X-Note: "{{ note }}"}\ncc: "{{ copy }}"\nattachments: [{file: data.bin, name: "{{ file }}.bin"}]\n')
 CELLS = {"email": "zoe@example.com", "first_name": "Zoe", "note": "note", "copy": "copy@example.com", "file": "file"}
@@ -104,17 +104,12 @@ def test_an_invisible_character_in_an_address_is_named_with_row_column_and_code_
     assert f"an invisible character (U+{ord(character):04X} " in fault.what
 
 
-def test_half_a_character_is_no_utf_8(folder):
-    """reliability 4b: a lone surrogate. A table that holds one is no UTF-8, and what it is instead is asked, never guessed with --yes."""
-    folder.write("recipients.csv", "email,first_name\nann@example.com,Ann\nzoe@example.com,Z\ud800oe\n".encode("utf-8", "surrogatepass"))
+def test_half_a_character_is_refused_with_its_line(folder):
+    """reliability 4b: a lone surrogate."""
+    fault = only_fault(folder, first_name="Z\ud800oe")
 
-    guessed = postroom("send", "campaign.yaml", "--yes")
-    folder.campaign(CAMPAIGN.replace("file: recipients.csv", "file: recipients.csv\n  encoding: utf-8"))
-    declared = postroom("check", "campaign.yaml")
-
-    assert guessed.exit == declared.exit == 2
-    assert "which is a guess" in guessed.err and "recipients.csv" in guessed.err
-    assert "recipients.csv, line 3" in declared.err and "UTF-8" in declared.err
+    assert (fault.where.file, fault.where.line) == ("recipients.csv", 3)
+    assert "half a character" in fault.what
 
 
 @pytest.mark.parametrize(("cell", "words"), [

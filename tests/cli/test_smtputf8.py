@@ -129,7 +129,7 @@ def test_a_relay_that_refuses_such_a_recipient_refuses_only_this_one(folder, rel
 
 
 def test_one_person_written_in_two_ways_is_one_recipient(folder, relay):
-    """A key folds: composed and decomposed letters, capitals and the domain's form are the same person."""
+    """traps D10. A key folds: composed and decomposed letters, capitals and the domain's form are the same person."""
     relay.capabilities = UTF8
     folder.write("recipients.csv", "email,first_name\njürgen@münchen.de,J\nJu\u0308rgen@XN--MNCHEN-3YA.de,J\nJÜRGEN@münchen.de,J\n")
     folder.relay(relay.port)
@@ -199,3 +199,13 @@ def test_a_cell_holds_one_address_wherever_it_stands(folder, relay, column):
 
     assert (said.exit, relay.connections) == (2, 0)
     assert f"recipients.csv, line 2, column {column}" in said.err and "more than one address" in said.err
+
+
+@pytest.mark.parametrize(("mailto", "uri"), [("austragen-für-alle@example.com", "austragen-f%C3%BCr-alle@example.com"), ("a#b%c&d?e@example.com", "a%23b%25c%26d%3Fe@example.com")])
+def test_a_mail_address_to_unsubscribe_at_is_a_uri(folder, relay, mailto, uri):
+    """RFC 6068 section 2: whatever an address holds, the header stays ASCII, so no message needs SMTPUTF8 for it."""
+    folder.relay(relay.port, f"unsubscribe: {{mailto: '{mailto}'}}\n")
+
+    assert send().exit == 0
+
+    assert f"List-Unsubscribe: <mailto:{uri}?subject=unsubscribe>\r\n".encode() in relay.taken[0].octets

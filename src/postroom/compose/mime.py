@@ -113,7 +113,8 @@ def disposition(kind: str, file_name: str) -> bytes:
 
     Where the name needs RFC 2231 no plain `filename` stands beside it: readers differ in which of the two they take.
     """
-    plain = file_name.isascii() and not re.search(r'["\\%]', file_name) and len(file_name) <= 56
+    # Readers decode what looks like an encoded word inside the quotes too.
+    plain = file_name.isascii() and not re.search(r'["\\%]|=\?', file_name) and len(file_name) <= 56
     if plain:
         return f'Content-Disposition: {kind}; filename="{file_name}"\r\n'.encode("ascii")
     quoted = [quote(octet, safe=ATTRIBUTE_CHARACTERS) for octet in (bytes([o]) for o in file_name.encode())]

@@ -5,23 +5,24 @@ a comment, a style or another attribute is none. Two differences are meant: Outl
 comment, `<!--[if mso]>…<![endif]-->`, and mail programs run no scripts, so what stands in `noscript` is shown.
 """
 
-import html as entities
 import re
 from collections.abc import Iterator
+from html import unescape
+from html.entities import html5
 
 # Every repetition below is possessive: what was taken is never given back, so no input makes a scan slower than its length.
 BLANK = r"\t\n\f\r "
 ATTRIBUTE = rf"""[^{BLANK}/>][^{BLANK}/>=]*+(?:[{BLANK}]*+=[{BLANK}]*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^{BLANK}>"'][^{BLANK}>]*+)?+)?+"""
-REST = rf"(?:[{BLANK}/]++|{ATTRIBUTE})*+(?:>|\Z)"
+ATTRIBUTES = rf"(?:[{BLANK}/]++|{ATTRIBUTE})*+"  # behind them stands the tag's end, or the document ends
 NAME_ENDS = rf"(?=[{BLANK}/>]|\Z)"
 # The first src counts, as in browsers; the others are attributes like any.
 PICTURE = re.compile(rf"""<[iI][mM][gG](?=[{BLANK}/])(?:[{BLANK}/]++|(?![sS][rR][cC](?:[{BLANK}/>=]|\Z)){ATTRIBUTE})*+"""
                      rf"""(?:[sS][rR][cC][{BLANK}]*+=[{BLANK}]*+(?:"([^"]*+)"|'([^']*+)'|([^{BLANK}>"'][^{BLANK}>]*+)))?+""")
-REST_OF_TAG = re.compile(REST)
+REST_OF_TAG = re.compile(ATTRIBUTES + "(>)?+")
 # A script ends at the first end tag: its states for "<!--" are left out, as no mail program runs one.
 RAW = "script|style|textarea|title|xmp|iframe|noembed|noframes"
 # All that holds no picture, in one match: text, tags, declarations; stops in front of a picture, a comment or raw text.
-NO_PICTURE = re.compile(rf"(?:[^<]++|<(?:/|(?!(?i:img|{RAW}){NAME_ENDS}))[A-Za-z][^{BLANK}/>]*+{REST}|<(?!!--)(?:[!?]|/(?![A-Za-z]))[^>]*+(?:>|\Z)"
+NO_PICTURE = re.compile(rf"(?:[^<]++|<(?:/|(?!(?i:img|{RAW}){NAME_ENDS}))[A-Za-z][^{BLANK}/>]*+{ATTRIBUTES}>?+|<(?!!--)(?:[!?]|/(?![A-Za-z]))[^>]*+(?:>|\Z)"
                         r"|<(?![A-Za-z!?/]))*+")
 RAW_ELEMENT = re.compile(rf"<({RAW}){NAME_ENDS}", re.IGNORECASE)
 RAW_ENDS = {name: re.compile(rf"</{name}{NAME_ENDS}", re.IGNORECASE) for name in RAW.split("|")}
@@ -73,8 +74,12 @@ def sources(html: str) -> Iterator[tuple[int, int]]:
 
 def value_of(written: str) -> str:
     """An attribute's value with its character references replaced; unlike in text, `&copy=1` is none (section 13.2.5.73)."""
-    return REFERENCE.sub(lambda found: entities.unescape(found[0]) if found[0][1] == "#" or found[0][1:] in entities.entities.html5 else found[0],
-                         written) if "&" in written else written
+    return REFERENCE.sub(_character, written) if "&" in written else written
+
+
+def _character(reference):
+    known = reference[0][1] == "#" or reference[0][1:] in html5
+    return unescape(reference[0]) if known else reference[0]
 
 
 def _last_candidate(html):
@@ -95,5 +100,4 @@ def _picture(html, at, end):
         return REST_OF_TAG.match(html, at + 4, end).end(), None
     rest = REST_OF_TAG.match(html, found.end(), end)
     # A tag that the end cuts off is no picture.
-    complete = found.lastindex and html[rest.end() - 1] == ">"
-    return rest.end(), found.span(found.lastindex) if complete else None
+    return rest.end(), found.span(found.lastindex) if found.lastindex and rest[1] else None

@@ -326,7 +326,7 @@ _LEFT_OUT = object()
 
 def _place(marked, path):
     # Images written as a list are known by their numbers in it.
-    if path[:1] == ("images",) and len(path) > 1 and isinstance(marked.value["images"], list):
+    if path[:1] == ("images",) and len(path) > 1 and isinstance(marked.value.get("images"), list):
         path = ("images", int(path[1]))
     return marked.place(path)
 

@@ -49,6 +49,8 @@ def agrees(html):
 @example("<!--[if mso]><img src=a.png><![endif]--><img src=b.png>")
 @example("<img src='<img src=http://x/>' src=\"b.png\"><!-- <img src=c.png> -->")
 @example('<img alt="--> <img src=a.png>" src="//x"><img alt="&quot;" src=b.png/>')
+@example('<img alt="x src=http:y <" src="b.png">')
+@example("<img alt=a src=http:y<b src=c.png><img alt='<' src=d.png>")
 def test_an_independent_tokenizer_finds_the_same_pictures(html):
     agrees(html)
 

@@ -30,24 +30,23 @@ COMMENT = re.compile(r"<!--(?:-?>|((?:[^-]++|-(?!-!?>))*+)(?:--!?>|\Z))")
 CONDITION = re.compile(rf"[{BLANK}]*+\[if[^\]]*+\]>", re.IGNORECASE)
 # Most pictures by far, told by the first letters of what is written.
 ELSEWHERE = re.compile(r"cid:|https?:|//", re.IGNORECASE)
+# What may begin any other picture, wherever it stands. It looks no further than the next "<", or many pictures without an end
+# would each be read to the end; where it stops there, the exact reading decides.
+PLAIN_ATTRIBUTE = rf"""[^{BLANK}/><][^{BLANK}/>=<]*+(?:[{BLANK}]*+=[{BLANK}]*+(?:"[^"<]*+"|'[^'<]*+'|[^{BLANK}>"'<][^{BLANK}><]*+)|(?![{BLANK}]*+=))"""
+CANDIDATE = re.compile(rf"""<[iI][mM][gG](?=[{BLANK}/])(?!(?:[{BLANK}/]++|(?![sS][rR][cC][{BLANK}/>=]){PLAIN_ATTRIBUTE})*+"""
+                       rf"""[sS][rR][cC][{BLANK}]*+=[{BLANK}]*+["']?+(?i:{ELSEWHERE.pattern}))""")
 REFERENCE = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|[A-Za-z0-9]+(?:;|(?!=)))")
 
 
 def local_sources(html: str) -> list[tuple[int, int]]:
     """Spans (start, end) of the src values, quotes apart, of all pictures but those that plainly are cid:, http: or https: ones."""
-    last, found = _last_candidate(html), []
-    if last is None:
-        return found
-    for start, end in sources(html):
-        if start > last:
-            break
-        if not ELSEWHERE.match(html, start):
-            found.append((start, end))
-    return found
+    # Cheap, as it does not ask what is a comment; the exact reading goes no further than it must.
+    last = max((found.start() for found in CANDIDATE.finditer(html)), default=None)
+    return [] if last is None else [span for span in sources(html, last) if not ELSEWHERE.match(html, span[0])]
 
 
-def sources(html: str) -> Iterator[tuple[int, int]]:
-    """Spans of the src values of all pictures, in their order."""
+def sources(html: str, last: int | None = None) -> Iterator[tuple[int, int]]:
+    """Spans of the src values of all pictures, in their order. last: where the last tag that matters begins."""
     at, end, resume = 0, len(html), None
     while True:
         at = NO_PICTURE.match(html, at, end).end()
@@ -67,6 +66,8 @@ def sources(html: str) -> Iterator[tuple[int, int]]:
             ends = RAW_ENDS[raw[1].lower()].search(html, begins, end)
             at = ends.start() if ends else end
         else:
+            if last is not None and at > last:
+                return
             at, span = _picture(html, at, end)
             if span:
                 yield span
@@ -80,18 +81,6 @@ def value_of(written: str) -> str:
 def _character(reference):
     known = reference[0][1] == "#" or reference[0][1:] in html5
     return unescape(reference[0]) if known else reference[0]
-
-
-def _last_candidate(html):
-    """Where the last src that may be local begins; None where there is none. Cheap: it does not ask what is in a comment."""
-    last = None
-    for found in PICTURE.finditer(html):
-        # A second tag in what looks like one: only a reading from the beginning tells which of them is one.
-        if found[0].rfind("<") > 0:
-            return len(html)
-        if found.lastindex and not ELSEWHERE.match(html, found.start(found.lastindex)):
-            last = found.start(found.lastindex)
-    return last
 
 
 def _picture(html, at, end):

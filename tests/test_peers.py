@@ -111,7 +111,7 @@ def test_a_wrong_password_is_exit_2_and_nothing_is_sent(folder):
         said = postroom("send", "campaign.yaml", "--yes")
 
         assert (said.exit, server.mails()) == (2, [])
-    assert "the login was refused" in said.err and "535" in said.err and said.err.rstrip().endswith("Nothing was sent in this run.")
+    assert "does not accept this user name and password" in said.err and "535" in said.err and said.err.rstrip().endswith("Nothing was sent in this run.")
     assert "wr0ng-one" not in said.err
     assert "in clear text" in said.err
 

@@ -69,6 +69,8 @@ class Campaign:
         Raises Faults for rows that are too short or too long.
         """
         table, faults = Table(self._load()), []
+        if table.guess:
+            _warn(table.guess_words())
         chunks = list(table.chunks(faults.append))
         if faults:
             from postroom.errors import Faults
@@ -101,6 +103,10 @@ class Campaign:
         A Ctrl-C, or the notebook's stop button, lets the message in flight finish; run it again to go on.
         Raises PostroomError where nothing could begin; a run that began and ended early says why in Result.error.
         """
+        if limit is not None and limit < 1:
+            raise ValueError("limit is 1 or more")
+        if uncertain not in (None, "resend", "skip"):
+            raise ValueError('uncertain is "resend" or "skip"')
         options = Options(self.path, yes=yes, dry_run=dry_run, limit=limit, uncertain=uncertain, accept_changes=accept_changes,
                           journal=os.fspath(journal) if journal else None, sandbox=sandbox, quiet=quiet)
         run = Run(options, Desk(_silent if quiet else print))

@@ -30,7 +30,7 @@ class Place:
             words.append(f"line {self.line}")
         if self.column is not None:
             words.append(f"column {self.column}")
-        if self.row is not None and self.row != self.line:
+        if self.row is not None:
             words.append(f"row {self.row} of the recipients")
         return ", ".join(words)
 
@@ -39,6 +39,7 @@ class PostroomError(Exception):
     """One fault in words for people: `what` is wrong, `where` (a Place or a few words), what to `do`."""
 
     exit_code = CHANGE_FIRST
+    more_rows = 0  # how many further rows have the very same fault
 
     def __init__(self, what, where=None, do=None):
         super().__init__(what)
@@ -46,6 +47,7 @@ class PostroomError(Exception):
 
     def __str__(self):
         first = f"{self.where}: {self.what}" if self.where else self.what
+        first = f"{first.rstrip('.')} (and so for {self.more_rows:,} more row{'s' * (self.more_rows > 1)})" if self.more_rows else first
         return first if first.endswith((".", "?", "!")) else first + "."
 
 

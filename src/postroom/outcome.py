@@ -31,14 +31,14 @@ MAY_FOLLOW = {
 # Whom a reply hurts, smallest first.
 RECIPIENT, SESSION, CAMPAIGN = "recipient", "session", "campaign"
 
-Fate = namedtuple("Fate", "message state reason scope phase code enhanced text addresses meaning", defaults=(None, RECIPIENT, None, None, None, "", (), None))
+Fate = namedtuple("Fate", "message state reason scope phase code enhanced text addresses meaning wait", defaults=(None, RECIPIENT, None, None, None, "", (), None, None))
 Fate.__doc__ = """What became of one message, as judged from the relay's replies.
 
 message: the Message. state: SENT, REJECTED, DEFERRED, UNCERTAIN, or PENDING when it certainly did not leave and goes
 again. reason: a short word for the journal. scope: whom the reply hurts: RECIPIENT (go on), SESSION (reconnect),
 CAMPAIGN (stop everything). phase: the command that decided ("mail", "rcpt", "data", "end of data", ...).
 code, enhanced, text: the deciding reply; code None where the connection was lost before one came.
-addresses: one AddressResult for each envelope recipient that was answered. meaning: what is known of such a reply, or None.
+addresses: one AddressResult for each envelope recipient that was answered. meaning: what is known of such a reply, or None. wait: seconds until it is tried again, where that is known.
 """
 
 AddressResult = namedtuple("AddressResult", "address accepted code enhanced text")

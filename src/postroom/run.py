@@ -85,8 +85,8 @@ class Run:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
         self.campaign = load(self.options.campaign, secrets=True)
         relay = gate.relay_of(self.campaign, self.desk.secret)
-        for warning in self._warnings():
-            self.desk.say(f"Note: {warning}")
+        for warning in gate.clear_text_warnings(self.campaign):
+            self.desk.say(noted(warning))
         return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.options.journal, self.campaign.project.root))
 
     def rehearse(self) -> int:
@@ -283,11 +283,6 @@ class Run:
 
     # Words
 
-    def _warnings(self):
-        smtp = self.campaign.smtp
-        if smtp.allow_plaintext_login and smtp.security == "plain" and smtp.username:
-            yield f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)."
-
     def _look_again(self):
         """What the names and addresses hold that is no fault, in a line; `check` shows each."""
         if warnings := self.checked.warnings:
@@ -327,8 +322,12 @@ class Run:
         if self.progress is None:
             self.progress = Progress(0, quiet=True)
         this_run = self.progress.this_run
+        explained_already = {closed_by.what.partition(' ("')[0]} if isinstance(closed_by, PostroomError) else set()
         for fate in self.progress.examples:
             self.desk.say(f"  {fate.message.envelope.own} (row {fate.message.row}): {_fate_words(fate)}")
+            if fate.meaning and fate.meaning.what.rstrip(".。") not in explained_already:
+                explained_already.add(fate.meaning.what.rstrip(".。"))
+                self.desk.say(f"    {fate.meaning.what} {sentence(fate.meaning.do)}")
         if isinstance(closed_by, PostroomError):
             self.error = closed_by
             for line in explained(closed_by, nothing_sent=self.nothing_sent):
@@ -399,8 +398,7 @@ def _fate_words(fate):
     if fate.state == SENT:
         return "sent, but refused for " + ", ".join(f"{result.address} ({result.code} {shown(result.text)})"
                                                    for result in fate.addresses if not result.accepted)
-    words = f"{fate.state}, {fate.code} {shown(fate.text)}"
-    return f"{words}\n    {fate.meaning.what} {sentence(fate.meaning.do)}" if fate.meaning else words
+    return f"{'put off' if fate.state == DEFERRED else fate.state}, {fate.code} {shown(fate.text)}"
 
 
 def _summary(this_run, counts):

@@ -163,7 +163,7 @@ def test_check_tells_a_missing_picture_and_sends_nothing(folder):
 
     said = postroom("check", "campaign.yaml")
 
-    assert said.exit == 2 and 'digest.html, line 3, row 2 of the recipients: "gone.png": there is no such file.' in said.err
+    assert said.exit == 2 and 'digest.html, line 3, row 2 of the recipients: "gone.png": there is no such file (and so for 1 more row).' in said.err
 
 
 def test_the_same_picture_twice_is_one_part(folder, node):

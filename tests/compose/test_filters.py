@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import CAMPAIGN
-from postroom.compose.filters import number
+from postroom.filters import number
 from postroom.errors import TemplateError
 from running import composed
 

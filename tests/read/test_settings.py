@@ -5,6 +5,7 @@ import pytest
 from conftest import CAMPAIGN
 from postroom.errors import Faults, PostroomError
 from postroom.read.campaign import load
+from running import postroom
 
 BARE = 'name: digest\nfrom: news@example.com\nsubject: Hello\ntext: digest.txt\nrecipients: {file: recipients.csv}\n'
 
@@ -49,7 +50,8 @@ def test_a_path_is_relative_to_the_file_that_it_is_written_in(folder):
     assert campaign.html == "../bases/news.html" and campaign.text == "none"
     assert campaign.project.resolve(campaign.html, campaign.place("html")) == str(folder.path / "bases" / "news.html")
     assert campaign.recipients.file == "../bases/../lists/all.csv"
-    assert (campaign.images["logo"], campaign.attachments[0].file) == ("../shared/logo.png", "../shared/{{ first_name }}.pdf")
+    assert (campaign.images["logo"], campaign.attachments[0].file) == ("../shared/logo.png", "shared/{{ first_name }}.pdf")
+    assert campaign.folder_of("attachments", 0, "file") == str(folder.path)
     assert campaign.smtp.ca_file == "../shared/ca.pem" and campaign.allow_paths == ("here.txt",)
     assert campaign.folder_of("smtp", "ca_file") == str(folder.path)
 
@@ -100,3 +102,45 @@ def test_a_secret_of_the_shared_settings_is_wanted_only_to_connect(folder):
 
     assert load("campaign.yaml", secrets=False).login is None
     assert {str(fault.where) for fault in faults("campaign.yaml")} == {"postroom.yaml, line 1, column 8", "postroom.yaml, line 1, column 48", "postroom.yaml, line 1, column 83"}
+
+
+def test_null_takes_away_what_lies_under_it_however_deep(folder):
+    """Else a Cc of the root's file would come back, and mail would go to somebody whom the campaign took out."""
+    folder.write("postroom.yaml", "cc: boss@example.com\nheaders: {X-A: '1'}\n")
+    folder.write("base.yaml", "cc: team@example.com\nheaders: {X-A: '2'}\n")
+    folder.campaign(BARE + "extends: base.yaml\ncc: null\nheaders: {X-A: null}\n")
+
+    campaign = load("campaign.yaml", secrets=True)
+
+    assert (campaign.cc, dict(campaign.headers)) == ((), {})
+
+
+def test_an_attachment_of_the_shared_settings_lies_beside_them_and_may_be_left_out(folder):
+    folder.write("postroom.yaml", "attachments: ['files/{{ first_name }}.txt', '{{ code }}']\n")
+    folder.write("files/Ann.txt", "for Ann")
+    folder.write("c/campaign.yaml", BARE)
+    folder.write("c/digest.txt", "Hello")
+    folder.write("c/recipients.csv", "email,first_name,code\nann@example.com,Ann,\n")
+
+    said = postroom("check", "c/campaign.yaml")
+
+    assert (said.exit, said.err) == (0, "1 message checked, no fault found.\n")
+
+
+@pytest.mark.parametrize(("line", "words"), [("bccc:", '"bccc" is not known'), ("smtp: {host: h, securty: null}", '"securty" is not known'), ("recipient: ~", '"recipient" is not known'),
+                                             ("smtp: {host: h, username: x, password:hunter2}", '"password:…" is not known')])
+def test_an_unknown_key_without_a_value_is_unknown_all_the_same(folder, line, words):
+    folder.campaign(BARE + line + "\n")
+
+    fault, = faults("campaign.yaml")
+
+    assert words in fault.what and "hunter2" not in f"{fault} {fault.do}"
+
+
+def test_a_wrong_provider_is_told_in_the_file_that_names_it(folder):
+    folder.write("postroom.yaml", "# shared\nsmtp:\n  provider: gmial\n")
+    folder.campaign(BARE + "smtp: {username: ann}\n")
+
+    fault, = faults("campaign.yaml")
+
+    assert str(fault.where) == "postroom.yaml, line 3, column 3" and 'did you mean "gmail"?' in fault.what

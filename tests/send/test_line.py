@@ -68,7 +68,7 @@ def test_a_relay_that_takes_nothing_is_left_after_three_sessions(relay):
     relay.answers["MAIL"] = "421 not today"
     line = line_to(relay.port)
 
-    with pytest.raises(RelayUnavailable, match="closes every session .*; the last one: the relay closes: 421 not today"):
+    with pytest.raises(RelayUnavailable, match="ends every session .*; the last one: \"421 not today\""):
         pushed(line, *"abcdefgh")
 
     assert relay.connections == 3

@@ -47,7 +47,14 @@ def test_a_command_may_be_a_list_of_words(folder):
     assert credential(folder, f"  password_command: ['{sys.executable}', -c, 'print(\"$HOME\")']\n").get_secret_value() == "$HOME"
 
 
-@pytest.mark.parametrize(("command", "words"), [("'false'", "failed with exit code 1"), ("echo", "printed nothing"), ("[/no/such/program]", "cannot be run: no such file"),
+def test_what_a_command_leaves_behind_is_not_waited_for(folder):
+    before = time.monotonic()
+
+    assert credential(folder, "  password_command: sleep 15 & echo x\n").get_secret_value() == "x"
+    assert time.monotonic() - before < 10
+
+
+@pytest.mark.parametrize(("command", "words"), [("printf 'caf\\351\\n'", "not UTF-8"), ("'false'", "failed with exit code 1"), ("echo", "printed nothing"), ("[/no/such/program]", "cannot be run: no such file"),
                                                 ("[a/b, c]", "cannot be run")])
 def test_a_command_that_fails_is_told_with_its_place(folder, command, words):
     found = credential(folder, f"  password_command: {command}\n")
@@ -58,12 +65,13 @@ def test_a_command_that_fails_is_told_with_its_place(folder, command, words):
     assert str(error.value.where) == "campaign.yaml, line 15, column 3"
 
 
-def test_a_command_that_waits_for_ever_is_ended(folder, monkeypatch):
+@pytest.mark.parametrize("command", ["[sleep, '60']", "sleep 20; echo x", "sleep 20 | cat"])
+def test_a_command_that_waits_for_ever_is_ended(folder, monkeypatch, command):
     monkeypatch.setattr(secrets, "COMMAND_SECONDS", 0.2)
     before = time.monotonic()
 
     with pytest.raises(RelayUnavailable, match="did not end within"):
-        credential(folder, "  password_command: [sleep, '60']\n").get_secret_value()
+        credential(folder, f"  password_command: {command}\n").get_secret_value()
 
     assert time.monotonic() - before < 10
 

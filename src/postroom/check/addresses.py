@@ -5,6 +5,7 @@ names of letters, which the standard library has; a library of confusables weigh
 """
 
 import functools
+import os
 import unicodedata
 from collections.abc import Iterator
 
@@ -24,6 +25,9 @@ naver.com daum.net hanmail.net rediffmail.com comcast.net verizon.net
 """.split())
 COM_SLIPS = frozenset("con cmo ocm vom xom cim cpm comm coom ccom comn coml".split())
 COM_COUNTRIES = frozenset("co cm om".split())  # also the domains of Colombia, Cameroon and Oman, where short names are somebody's own
+LONG_SUBJECT = 200
+# What Gmail and Outlook take from nobody (their lists of blocked types), the common ones.
+PROGRAMS = {".exe", ".bat", ".cmd", ".com", ".scr", ".js", ".jse", ".vbs", ".vbe", ".msi", ".jar", ".ps1", ".lnk", ".hta", ".apk", ".dll"}
 LONG_ENOUGH = 5  # letters; every short name is one slip away from another
 
 # Letters that most typefaces draw as the Latin one beside them (the closest of Unicode's confusables, UTS #39).
@@ -40,6 +44,9 @@ def remarks(rendered: Rendered) -> Iterator[tuple[str, str, str, str]]:
     for field, mailbox in mailboxes:
         if said := domain_remark(mailbox.domain):
             yield field, f"{mailbox.local}@", *said
+    yield from _of_files(rendered)
+    if len(rendered.subject) > LONG_SUBJECT:
+        yield "subject", rendered.subject, f"the subject has {len(rendered.subject)} characters; most programs show 60", "make it shorter"
     words = [(field, "the name", mailbox.name) for field, mailbox in mailboxes]
     words += [("subject", "the subject", rendered.subject)]
     words += [("headers", f"the header {name}", value) for name, value in rendered.headers]
@@ -47,6 +54,17 @@ def remarks(rendered: Rendered) -> Iterator[tuple[str, str, str, str]]:
     for field, what, text in words:
         if not text.isascii() and (character := out_of_place(text)):
             yield field, character, f"{what} holds an invisible character ({described(character)})", "take it out if nobody meant it"
+
+
+def _of_files(rendered):
+    names = [file.name for file in rendered.files]
+    for number, file in enumerate(rendered.files):
+        if not file.size:
+            yield "attachments", file.name, f'the attachment "{file.name}" is empty', "see whether it was written to its end"
+        if file.name in names[:number]:
+            yield "attachments", file.name, f'two attachments are called "{file.name}"', "give one of them another `name`"
+        if os.path.splitext(file.name)[1].lower() in PROGRAMS:
+            yield "attachments", file.name, f'"{file.name}" is a program, which most mailboxes refuse', "put it on the web, and its link into the mail"
 
 
 def out_of_place(text: str) -> str | None:

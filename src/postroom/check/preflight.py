@@ -81,6 +81,7 @@ class Preflight:
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
+        self._alike: dict[tuple, PostroomError] = {}
         self._senders = _only_senders(composer.campaign)
 
     def run(self, seen: Callable[[int], None] = lambda rows: None) -> "Preflight":
@@ -119,6 +120,14 @@ class Preflight:
         return RecipientError("the table has no rows", Place(self.table.file, 2), "add one line for each recipient")
 
     def _fault(self, error):
+        place = error.where
+        if isinstance(place, Place) and place.row is not None:
+            # The template or the campaign is to blame, not the row.
+            alike = (error.what, place.file, place.line, place.column)
+            first = self._alike.setdefault(alike, error) if len(self._alike) < MOST_FAULTS else self._alike.get(alike)
+            if first is not None and first is not error:
+                first.more_rows += 1
+                return
         if len(self.faults) < MOST_FAULTS:
             self.faults.append(error)
         else:

@@ -13,7 +13,7 @@ def options(parser):
 
 
 def run(arguments) -> int:
-    errors, warnings, exit_code, checked, campaign = [], [], 0, None, None
+    errors, warnings, exit_code, checked, campaign, reached = [], [], 0, None, None, None
     try:
         from postroom.check.preflight import MOST_FAULTS, Preflight
         from postroom.compose.build import Composer
@@ -33,15 +33,17 @@ def run(arguments) -> int:
         warnings += campaign.warnings() + table.notes + composer.warnings() + _of_rows(checked, arguments.relay)
         checked.passed()
         if arguments.relay:
-            from postroom.send.gate import passed, relay_of
+            from postroom.send.gate import clear_text_warnings, passed, relay_of
             from postroom.send.line import logged_in
             from postroom.send.secrets import asked
 
             relay = relay_of(campaign, asked if interactive() else None)
+            warnings += clear_text_warnings(campaign)
             passed(lambda: logged_in(relay), checked).quit()
+            reached = f"{relay.name}{f' as {relay.username}' if relay.username else ', without a login'}"
     except PostroomError as error:
         errors, exit_code = faults_of(error), error.exit_code
-    return _answer(arguments, campaign, checked, errors, warnings, exit_code)
+    return _answer(arguments, campaign, checked, errors, warnings, exit_code, reached)
 
 
 def _of_rows(checked, asks_relay):
@@ -55,7 +57,7 @@ def _of_rows(checked, asks_relay):
     return found
 
 
-def _answer(arguments, campaign, checked, errors, warnings, exit_code):
+def _answer(arguments, campaign, checked, errors, warnings, exit_code, reached):
     if arguments.json:
         document({"exit": exit_code, "error": as_json(errors[0]) if errors else None, "campaign": campaign and campaign.name,
                   "edition": campaign and campaign.edition, "recipients": checked and checked.recipients,
@@ -72,4 +74,6 @@ def _answer(arguments, campaign, checked, errors, warnings, exit_code):
     else:
         said = checked.left_out()
         say(f"{count(checked.going, 'message')} checked, no fault found" + (f"; {', '.join(said)} left out." if said else "."))
+        if reached:
+            say(f"The relay lets us in: {reached}.")
     return exit_code

@@ -315,6 +315,8 @@ class Composer:
         folder = os.path.dirname(setting.file.partition("{")[0])
         if folder and not os.path.normpath(path).startswith(os.path.join(os.path.normpath(folder), "")):
             raise RecipientError(f'"{shown(path)}" leads out of {folder}', place, "correct the cell")
+        written_in = os.path.relpath(self.campaign.folder_of("attachments", number, "file"), self.campaign.project.folder)
+        path = os.path.normpath(os.path.join(written_in, path)) if written_in != os.curdir else path
         name = None
         if setting.name is not None:
             name = self._header(("attachments", number, "name"), context, line)

@@ -13,9 +13,9 @@ import re
 import jinja2
 from jinja2.sandbox import SecurityError
 
+from postroom import filters
 from postroom.address import is_text
 from postroom.bounded import MOST_OUTPUT, BoundedEnvironment
-from postroom.compose import filters
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.read.project import display
 

@@ -16,6 +16,7 @@ from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLO
                               UNCERTAIN)
 
 DEFER_SECONDS = 300
+WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written down by a clock that was wrong
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
@@ -174,7 +175,8 @@ class Edition:
     def departed(self, account: str, since: float, most: int) -> list[float]:
         """When the account's last messages left, whichever campaign they belonged to: UTC seconds after `since`, ascending, at most so many."""
         with _explained(self.journal.path):
-            rows = self.journal.rows.execute("SELECT at FROM account_use WHERE account = ? AND at > ? ORDER BY at DESC LIMIT ?", (account, since, most))
+            rows = self.journal.rows.execute("SELECT at FROM account_use WHERE account = ? AND at > ? AND at < ? ORDER BY at DESC LIMIT ?",
+                                             (account, since, self.journal.clock() + WRONG_CLOCK_SECONDS, most))
             return [at for at, in rows][::-1]
 
     def uncertain(self):
@@ -230,7 +232,7 @@ class Edition:
         message, text = fate.message, fate.text[:MOST_TEXT]
         if fate.state not in MAY_FOLLOW[LEAVING]:
             raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
-        due_at = now + DEFER_SECONDS if fate.state == DEFERRED else None
+        due_at = now + (fate.wait or DEFER_SECONDS) if fate.state == DEFERRED else None
         # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
         changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, "
                                "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",

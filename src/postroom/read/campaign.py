@@ -11,7 +11,7 @@ import zoneinfo
 from collections import namedtuple
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 
 from postroom.address import CONTROL, AddressError, parse_mailbox, shown
 from postroom.errors import CampaignError, Faults, Place
@@ -32,8 +32,8 @@ PORTS = {"plain": 25, "starttls": 587, "tls": 465}
 WANTED_TO_CONNECT = {("smtp", key) for key in ("username", "password", "password_command", "token_command", "host", "ca_file")}
 NOT_SET = "not-set.invalid"
 # Where a path may stand: it is relative to the file that it is written in.
-PATHS = [("html",), ("text",), ("recipients", "file"), ("images", None), ("attachments",), ("attachments", None), ("attachments", "file"),
-         ("attachments", None, "file"), ("smtp", "ca_file"), ("allow_paths",), ("allow_paths", None)]
+# (An attachment's is a template: compose/build.py.)
+PATHS = [("html",), ("text",), ("recipients", "file"), ("images", None), ("smtp", "ca_file"), ("allow_paths",), ("allow_paths", None)]
 
 Window = namedtuple("Window", "count seconds")
 Window.__doc__ = "At most `count` messages in any `seconds` (sliding)."
@@ -116,13 +116,24 @@ def _plain_text(value):
     return value
 
 
+def _provider(value):
+    from postroom.read import providers
+
+    providers.provider(_as_written(value))
+    return value
+
+
 def _with_preset(value):
     """What `provider` fills in for all that is not given beside it."""
     if (name := value.get("provider")) is None:
         return value
     from postroom.read import providers
 
-    preset = providers.provider(_as_written(name))
+    try:
+        preset = providers.provider(_as_written(name))
+    except ValueError:
+        # Told where it stands; nothing else that is missing is worth a word then.
+        return {"host": NOT_SET, **value}
     if preset.host is None and not value.get("host"):
         raise ValueError(f"{preset.name} has no one host for everybody; give `host`, such as {preset.host_like}")
     filled = {"host": preset.host, "rate": list(preset.rate), "messages_per_session": preset.messages_per_session}
@@ -219,7 +230,7 @@ class Smtp(_Strict):
     `token_command` prints (a token logs in by XOAUTH2), or else comes from the keyring or the terminal.
     """
 
-    provider: Text | None = None
+    provider: Annotated[Text, BeforeValidator(_provider)] | None = None
     host: Annotated[Name, BeforeValidator(_host)]
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     security: Literal["plain", "starttls", "tls"] | None = None
@@ -256,7 +267,7 @@ class Campaign(_Strict):
     """Who sends what to whom through which relay. Paths are as written; `project` resolves them."""
 
     name: Annotated[Text, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-    edition: Annotated[Text, Field(min_length=1, max_length=64), BeforeValidator(_plain_text)] | None = None
+    edition: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_plain_text), BeforeValidator(_as_written)] | None = None
     kind: Literal["newsletter", "personal", "notice"] = "personal"
     timezone: Annotated[Text, BeforeValidator(_timezone)] | None = None
     from_: Annotated[Name, Field(alias="from")]
@@ -316,6 +327,13 @@ class Campaign(_Strict):
             if "password" not in preset.login.methods:
                 found.append(CampaignError(f"{preset.name} takes no passwords", self.place("smtp", "password"),
                                            "name a command that prints an OAuth 2 token in `token_command`"))
+        if self.smtp and self.smtp.provider and ("smtp", "host") not in self._unset:
+            from postroom.read import providers
+
+            preset = providers.provider(self.smtp.provider)
+            if preset.host and preset.host != self.smtp.host:
+                found.append(CampaignError(f"`host` is {self.smtp.host}, not {preset.name}'s {preset.host}", self.place("smtp", "host"),
+                                           "remove `host` unless this is meant: what stands beside `provider` takes precedence"))
         env = os.path.join(self._project.root, ".env")
         if os.path.isfile(env) and os.stat(env).st_mode & 0o077:
             found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"chmod 600 {display(env)}"))
@@ -391,7 +409,7 @@ def _interpolated(settings, project, secrets, faults):
     def walk(value, path):
         if isinstance(value, dict):
             inner = {key: walk(one, (*path, key)) for key, one in value.items()}
-            return {key: one for key, one in inner.items() if one is not _LEFT_OUT and (one is not None or path[:1] == ("vars",))}
+            return {key: one for key, one in inner.items() if one is not _LEFT_OUT and (one is not None or path[:1] == ("vars",) or _is_unknown(path, key))}
         if isinstance(value, list):
             inner = [walk(one, (*path, number)) for number, one in enumerate(value)]
             return [one for one in inner if one is not _LEFT_OUT]
@@ -435,6 +453,9 @@ def _fault(error, settings):
     place = _place(settings, path)
     key = ".".join(str(part) for part in path)
     kind = error["type"]
+    if kind == "extra_forbidden" and ":" in str(path[-1]):
+        # What stands behind the colon may be a password.
+        return CampaignError(f'the key "{shown(str(path[-1]).partition(":")[0])}:…" is not known', place, "write a blank behind the colon")
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1])
         near = difflib.get_close_matches(str(path[-1]).lower(), known, 1)
@@ -453,6 +474,12 @@ def _fault(error, settings):
     message = error["msg"].removeprefix("Input should be ").replace("a valid dictionary", "a map of keys")
     return CampaignError(f"`{key}` should be {message}" if error["msg"].startswith("Input") else f"`{key}`: {message}", place,
                          "correct it")
+
+
+def _is_unknown(path, key):
+    """Whether a key without a value is none of ours: those that are known may be left empty."""
+    is_ours = path in ((), ("recipients",), ("unsubscribe",), ("smtp",)) or path[:1] == ("attachments",) or path[:2] == ("recipients", "columns") and len(path) == 3
+    return is_ours and key not in _known_keys(path)
 
 
 def _known_keys(path):

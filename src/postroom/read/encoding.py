@@ -47,6 +47,7 @@ class Script(NamedTuple):
     alphabet: str
 
 
+PLAINLY_UTF_8 = re.compile(rb"(?:[\xe1-\xef][\x80-\xbf]{2}){2}")
 HALF_CHARACTER = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")  # a surrogate, which UTF-8 has not (RFC 3629 section 3)
 
 
@@ -165,15 +166,16 @@ def _guess(table, file, wrong):
     table.seek(wrong)
     if HALF_CHARACTER.fullmatch(table.read(3)):
         raise _undecodable(table, file, "utf-8", wrong, "but half a character, as programs leave it that cut a text", "write the character anew")
-    sample, valid, invalid = _sample(table)
+    sample, valid, plain, invalid = _sample(table)
     mixed = _undecodable(table, file, "utf-8", wrong, f"but {valid:,} of the {valid + invalid:,} lines that are not ASCII are: the table mixes encodings",
                          f"correct this line and those like it, or {CSV_UTF_8} from where it comes")
     if valid >= invalid:
         raise mixed
     for encoding in ranked(sample):
         if first_wrong(table, encoding) is None:
-            # Text of one octet a character is hardly ever valid UTF-8 by chance, that of two octets sometimes.
-            if valid > 0.05 * invalid and SCRIPTS[encoding].alphabet != "wide":
+            # Text of one octet a character is hardly ever valid UTF-8 by chance, that of two octets sometimes, but not with two
+            # characters of three octets in a row.
+            if plain or valid > 0.05 * invalid and SCRIPTS[encoding].alphabet != "wide":
                 raise mixed
             return encoding
     raise _undecodable(table, file, "utf-8", wrong, "and nothing else that is known fits all of the file",
@@ -181,20 +183,21 @@ def _guess(table, file, wrong):
 
 
 def _sample(table):
-    """(the first lines that are not ASCII, how many of all such lines are UTF-8, how many are not)."""
-    sample, size, valid, invalid = [], 0, 0, 0
+    """(the first lines that are not ASCII, how many of all such lines are UTF-8, how many of those plainly, how many are not)."""
+    sample, size, valid, plain, invalid = [], 0, 0, 0, 0
     for line in _lines(table):
         if line.isascii():
             continue
         try:
             line.decode()
             valid += 1
+            plain += bool(PLAINLY_UTF_8.search(line))
         except UnicodeDecodeError:
             invalid += 1
         if size < SAMPLE_OCTETS:
             sample.append(line[:MOST_OF_LINE])
             size += len(sample[-1])
-    return b"".join(sample), valid, invalid
+    return b"".join(sample), valid, plain, invalid
 
 
 def _lines(table):

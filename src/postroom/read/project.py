@@ -110,7 +110,7 @@ class Project:
         if not any(_inside(real, folder) for folder in (self.root, *self.allowed)):
             raise CampaignError(f'"{shown(path)}" leads out of the project\'s root {display(self.root)}', place,
                                 f"move the file, name it in `allow_paths`, or put an empty {ROOT_FILE} higher up to widen the root")
-        if real == os.path.join(self.root, ".env") or _inside(real, self.state_folder):
+        if os.path.basename(real).startswith(".env") or _inside(real, self.state_folder) or ".git" in real.split(os.sep):
             raise CampaignError(f'"{shown(path)}" holds secrets or addresses and never goes into a mail', place, "name another file")
         try:
             mode = os.stat(real).st_mode

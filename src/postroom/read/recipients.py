@@ -23,6 +23,7 @@ DELIMITERS = ",;\t|"
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|"}
 # A row is bounded too, so that a file without line ends, or without a closing quote, is told and not read whole.
 MOST_CELL, MOST_ROW, MOST_COLUMNS, CHUNK_ROWS = 1 << 20, 8 << 20, 1000, 1000
+CHUNK_CHARACTERS = 4 << 20
 SHOWN_CELLS = 3
 
 
@@ -76,7 +77,7 @@ class Table:
         report: called with a RecipientError or CampaignError for each row that is too short or too long, lacks a required cell, or
         that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell.
         """
-        lines, rows = [], []
+        lines, rows, size = [], [], 0
         self.blank = self.left_out = 0
         for line, row in self._rows():
             if not any(cell.strip() for cell in row):
@@ -92,9 +93,10 @@ class Table:
                 continue
             lines.append(line)
             rows.append(whole)
-            if len(rows) == CHUNK_ROWS:
+            size += sum(map(len, whole))
+            if len(rows) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
                 yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
-                lines, rows = [], []
+                lines, rows, size = [], [], 0
         if rows:
             yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
 

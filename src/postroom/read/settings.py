@@ -46,40 +46,43 @@ def gathered(path: str, project: Project) -> Settings:
     file = os.path.realpath(path)
     shared = os.path.join(project.root, ROOT_FILE)
     value, marks = {}, {}
+    layers = _layers(path, project, ())
     # The root's file may itself be what `extends` names, or even the campaign: nothing is merged over itself.
-    if os.path.isfile(shared) and os.path.realpath(shared) != file:
-        value, marks = _with_base(shared, project, ())
-    own, own_marks = _with_base(path, project, ())
-    value, marks = _merged(value, own, marks, own_marks)
+    if os.path.isfile(shared) and os.path.realpath(shared) not in [real for real, *_ in layers]:
+        layers = _layers(shared, project, ()) + layers
+    # From below, so that a null takes away whatever lies under it.
+    for _, own, own_marks in layers:
+        value, marks = _merged(value, own, marks, own_marks)
     marks.setdefault((), _Mark(display(path), 1, 1, os.path.dirname(file)))
     return Settings(display(path), os.path.dirname(file), value, marks)
 
 
-def _with_base(path, project, above):
-    """(value, marks) of one file over those of the file that its `extends` names."""
+def _layers(path, project, above):
+    """(real path, value, marks) of the file that this one's `extends` names, and so on, then of the file itself."""
     marked = _load(path)
     folder = os.path.dirname(os.path.realpath(path))
     own = marked.value
     marks = {at: _Mark(marked.file, line, column, folder) for at, (line, column) in marked.marks.items()}
     base = own.pop(EXTENDS, None)
+    itself = os.path.realpath(path)
     if base is None:
-        return own, marks
+        return [(itself, own, marks)]
     place = marked.place((EXTENDS,))
     if not isinstance(base, str) or not base:
         raise CampaignError(f"`{EXTENDS}` names one file", place, "write such as extends: base.yaml")
     real = project.resolve(os.path.join(folder, base), place, shown_as=base)
-    if real in above or real == os.path.realpath(path):
+    if real in above or real == itself:
         raise CampaignError(f'"{base}" extends this file again', place, f"remove one `{EXTENDS}`")
     if len(above) >= MOST_FILES:
         raise CampaignError(f"more than {MOST_FILES} files extend one another", place, "put them together")
-    value, base_marks = _with_base(real, project, (*above, os.path.realpath(path)))
-    return _merged(value, own, base_marks, marks)
+    return [*_layers(real, project, (*above, itself)), (itself, own, marks)]
 
 
 def _load(path):
     shown = display(path)
     try:
-        with open(path, "rb") as file:
+        # O_NONBLOCK: opening a pipe must not wait for a writer.
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             octets = file.read(marked_yaml.MOST_OCTETS + 1)
     except OSError as error:
         raise CampaignError(reason(error), Place(shown), "name the campaign's YAML file, or make it readable") from None

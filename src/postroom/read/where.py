@@ -5,6 +5,7 @@ import difflib
 import jinja2.meta
 from jinja2 import nodes
 
+from postroom import filters
 from postroom.address import shown
 from postroom.bounded import BoundedEnvironment
 from postroom.errors import CampaignError, Place
@@ -22,6 +23,7 @@ class Where:
     def __init__(self, source: str, place: Place, columns: list[str], variables: dict):
         self.place, self.variables = place, variables
         environment = BoundedEnvironment(undefined=jinja2.StrictUndefined)
+        filters.install(environment)
         try:
             self.expression = environment.compile_expression(source, undefined_to_none=False)
             # It compiled as one expression, so it ends where the braces close.

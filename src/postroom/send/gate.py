@@ -28,6 +28,14 @@ def relay_of(campaign, ask: Callable[[str], str] | None = None) -> Relay:
                  meanings=_meanings(smtp.provider or providers.name_of(smtp.host)))
 
 
+def clear_text_warnings(campaign) -> list[CampaignError]:
+    """That the password can be read on the way, where the campaign allows it; said each time."""
+    smtp = campaign.smtp
+    if not (smtp.allow_plaintext_login and smtp.security == "plain" and smtp.username):
+        return []
+    return [CampaignError(f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)", None, None)]
+
+
 def _meanings(provider):
     """What the refusals of this provider, and of relays in general, mean; in the language of the terminal."""
     language = providers.language()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from postroom.address import shown
 from postroom.errors import LoginRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.outcome import CAMPAIGN, SESSION, Fate
@@ -25,7 +26,8 @@ class Line:
                  pause: Callable[[float], bool], relay: Relay):
         self._open, self._session, self._cap, self._pause, self._relay = open_session, session, messages_per_session, pause, relay
         self._begun = self._fruitless = 0
-        self._answered = self._renewed = self._expired = False
+        self._answered = self._renewed = self._ended = False
+        self._words = ""
 
     @property
     def in_flight(self) -> int:
@@ -35,7 +37,7 @@ class Line:
     @property
     def room(self) -> int:
         """How many messages may be handed over now."""
-        if self._expired:
+        if self._ended:
             return 0
         return self._session.room if self._cap is None else min(self._session.room, self._cap - self._begun)
 
@@ -44,12 +46,12 @@ class Line:
 
         Tries for RECONNECT_SECONDS; raises RelayUnavailable after that, or when three sessions in a row took nothing.
         """
-        if self._session.in_flight or self._session.is_usable() and not self._expired and (self._cap is None or self._begun < self._cap):
+        if self._session.in_flight or self._session.is_usable() and not self._ended and (self._cap is None or self._begun < self._cap):
             return
         self._session.quit()
         self._fruitless += self._begun > 0 and not self._answered
         if self._fruitless >= MOST_FRUITLESS:
-            raise RelayUnavailable(f"the relay closes every session before it takes a message; the last one: {self._session.closed}", None,
+            raise RelayUnavailable(f"the relay ends every session before it takes a message; the last one: {self._words or self._session.closed}", None,
                                    "run it again later to go on")
         give_up, wait = time.monotonic() + RECONNECT_SECONDS, FIRST_WAIT
         while True:
@@ -60,7 +62,7 @@ class Line:
                 if time.monotonic() + wait > give_up or self._pause(wait):
                     raise
                 wait = min(wait * 2, LONGEST_WAIT)
-        self._begun, self._answered, self._expired = 0, False, False
+        self._begun, self._answered, self._ended = 0, False, False
 
     def push(self, leaving: list[Message], until: float) -> list[Fate]:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
@@ -76,8 +78,12 @@ class Line:
         fates = judged(answers, self._relay.meanings)
         if any(fate.scope == CAMPAIGN and _wants_login(fate) for fate in fates):
             fates = self._with_new_token(fates)
-        elif any(answer.reply is not None and answer.reply.code != 421 for answer in answers):
+        elif any(fate.code is not None and fate.scope != SESSION for fate in fates):
             self._answered, self._renewed, self._fruitless = True, False, 0
+        for fate in fates:
+            if fate.scope == SESSION:
+                # Whether or not the relay hangs up: it takes no more from this session.
+                self._ended, self._words = True, f'"{fate.code} {shown(fate.text)}"' if fate.code else ""
         return fates
 
     def finish(self, within: float) -> list[Fate]:
@@ -88,7 +94,7 @@ class Line:
         """A token expires in mid-run: the next session has a new one and the same message goes again, once."""
         if self._renewed or not renewed(self._relay):
             return fates
-        self._renewed = self._expired = True
+        self._renewed = True
         return [fate._replace(scope=SESSION) if _wants_login(fate) else fate for fate in fates]
 
     def quit(self) -> None:

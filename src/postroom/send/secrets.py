@@ -3,8 +3,10 @@
 It is asked for when a login first needs it, and kept in memory alone: never in an argument, a log or an error.
 """
 
-import signal
+import os
+import select
 import subprocess
+import time
 from collections.abc import Callable
 
 from postroom.errors import CampaignError, RelayUnavailable
@@ -60,22 +62,42 @@ def credential_of(campaign, ask: Callable[[str], str] | None) -> Credential | No
 
 def _printed(command, key, place, folder):
     """The first line that the command prints; its words on stderr go to the person."""
+    until = time.monotonic() + COMMAND_SECONDS
     try:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
     except OSError as error:
         raise CampaignError(f"`{key}` cannot be run: {(error.strerror or str(error)).lower()}", place, "correct the command") from None
+    with process.stdout as output:
+        try:
+            printed = _until_line_end(output, until)
+            code = process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            # What it started may go on and hold the pipe: nobody waits for that.
+            process.kill()
+            process.wait()
+            raise RelayUnavailable(f"`{key}` did not end within {COMMAND_SECONDS} seconds", place, "see what it waits for, then run again") from None
+    if code:
+        raise CampaignError(f"`{key}` failed with exit code {code}", place, "run it by hand to see why")
     try:
-        printed = process.communicate(timeout=COMMAND_SECONDS)[0]
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        raise RelayUnavailable(f"`{key}` did not end within {COMMAND_SECONDS} seconds", place, "see what it waits for, then run again") from None
-    if process.returncode:
-        raise CampaignError(f"`{key}` failed with exit code {process.returncode}", place, "run it by hand to see why")
-    lines = printed[:MOST_SECRET].decode("utf-8", "replace").splitlines()
+        lines = printed[:MOST_SECRET].decode().splitlines()
+    except UnicodeDecodeError:
+        raise CampaignError(f"`{key}` printed something that is not UTF-8", place, "have it print the secret in UTF-8") from None
     if not lines or not lines[0].strip():
         raise CampaignError(f"`{key}` printed nothing", place, "it must print the secret in its first line")
     return lines[0].strip() if key == "token_command" else lines[0]
+
+
+def _until_line_end(output, until):
+    """What comes before the first line end, or all of it. Raises TimeoutExpired."""
+    octets = b""
+    while b"\n" not in octets and len(octets) < MOST_SECRET:
+        if not select.select([output], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise subprocess.TimeoutExpired("", COMMAND_SECONDS)
+        more = os.read(output.fileno(), 4096)
+        if not more:
+            break
+        octets += more
+    return octets
 
 
 def _kept_or_asked(campaign, ask):
@@ -94,13 +116,11 @@ def _from_keyring(service, username):
     """What the system's keyring keeps (`pip install 'postroom[keyring]'`); None where there is no keyring or nothing in it."""
     try:
         import keyring
-        import keyring.errors
     except ImportError:
         return None
     try:
         return keyring.get_password(service, username)
-    except keyring.errors.KeyringError:
-        # On a server there is often none.
+    except Exception:  # noqa: BLE001 - on a server there is often no keyring, and each backend says so in a way of its own
         return None
 
 

@@ -58,6 +58,7 @@ def secrets(username: str, secret: str) -> list[bytes]:
     """Each form in which a server may repeat the password or token, the longest first."""
     octets = secret.encode()
     forms = {octets, base64.b64encode(octets), _plain(username, secret), _xoauth2(username, secret)}
+    forms |= {form.rstrip(b"=") for form in forms if form != octets}
     return sorted(filter(None, forms), key=len, reverse=True)
 
 

@@ -20,7 +20,7 @@ from collections import deque, namedtuple
 
 from postroom.errors import PostroomError
 from postroom.message import Message
-from postroom.smtp.reply import CLOSING, Answer, ProtocolError, ReplyReader
+from postroom.smtp.reply import CLOSING, FINAL, Answer, ProtocolError, ReplyReader, meaning_of
 
 LOCKSTEP, PIPELINED, CHUNKED = "lockstep", "pipelined", "chunked"
 MOST_COMMAND, MOST_LINE = 512, 998  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
@@ -45,8 +45,8 @@ class Protocol:
     broken: None, or why the session must end at once. closing: the 421 that the relay said, or None.
     """
 
-    def __init__(self, mode: str = LOCKSTEP):
-        self.mode, self.broken, self.closing = mode, None, None
+    def __init__(self, mode: str = LOCKSTEP, meanings: tuple = ()):
+        self.mode, self.broken, self.closing, self._meanings = mode, None, None, meanings
         self._reader = ReplyReader()
         self._expected = deque([_Expected(GREETING)])
         self._steps = deque()
@@ -80,7 +80,7 @@ class Protocol:
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
         """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out; then nothing of it does."""
         check_octets(message.octets)
-        transaction, utf8 = _Transaction(message), message.needs_smtputf8
+        transaction, utf8 = _Transaction(message, self._meanings), message.needs_smtputf8
         steps = [_Step(MAIL, command_line(_mail_from(message, capabilities, utf8), utf8), transaction)]
         for address in message.envelope.recipients:
             steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">", utf8), transaction, address))
@@ -194,21 +194,27 @@ class _Transaction:
     """due: replies that are outstanding. ends_at: position in the stream of the message's last octet, once handed out.
     refusal: (phase, Reply) of the first refusal. verdict: (phase, Reply) of the end of data."""
 
-    __slots__ = ("message", "addresses", "due", "ends_at", "refusal", "verdict")
+    __slots__ = ("message", "meanings", "addresses", "due", "ends_at", "refusal", "verdict")
 
-    def __init__(self, message):
-        self.message, self.addresses, self.due, self.ends_at, self.refusal, self.verdict = message, [], 0, None, None, None
+    def __init__(self, message, meanings):
+        self.message, self.meanings = message, meanings
+        self.addresses, self.due, self.ends_at, self.refusal, self.verdict = [], 0, None, None, None
 
     def refused_by(self, phase, reply):
         """(phase, Reply) that ends the transaction, or None where it goes on."""
         if phase != RCPT:
             return (phase, reply) if not reply.is_positive else None
         own = next((said for address, said in self.addresses if address == self.message.envelope.own), None)
-        if own is not None and own.is_transient:
+        if own is not None and not own.is_positive and self._goes_again(own):
             return phase, own
         if len(self.addresses) < len(self.message.envelope.recipients) or any(said.is_positive for _, said in self.addresses):
             return None
         return phase, own or reply
+
+    def _goes_again(self, own):
+        """Whether the message will be handed over once more, so that its copies must not leave now."""
+        meaning = meaning_of(own, RCPT, self.meanings)
+        return meaning.action not in FINAL if meaning else own.is_transient
 
     def answer(self):
         phase, reply = self.verdict or self.refusal

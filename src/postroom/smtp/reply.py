@@ -16,6 +16,7 @@ LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
 CHINESE = re.compile("[\u4e00-\u9fff]{2}")
 CLOSING = 421
+LATER_SECONDS = 3600
 LOGIN_CODES = {530, 534, 535, 538}
 TOO_LARGE = 552
 
@@ -23,8 +24,14 @@ TOO_LARGE = 552
 # What a reply with a known meaning asks for; everything else is judged by its code.
 REJECT, LATER, SLOW, SPAM, LARGE, RECONNECT = "reject", "later", "slow", "spam", "large", "reconnect"
 QUOTA, BUSY, LOGIN, SENDER, DOMAIN = "quota", "busy", "login", "sender", "domain"
+FINAL = {REJECT, LARGE}  # this one is settled
 STOPPING = {QUOTA, BUSY, LOGIN, SENDER, DOMAIN}  # nobody in particular is to blame: every message would be refused
 LATER_WORKS = {QUOTA, BUSY, SLOW, SPAM, LATER, RECONNECT}  # the same again, another time; the others want a change first
+
+# Of one recipient these phases speak; a sender who does not exist is refused for everybody.
+OF_A_RECIPIENT = ("rcpt", "data", "end of data")
+# An address that the relay repeats is somebody's choice, and may hold any word.
+REPEATED = re.compile(r"[^\s<>()\"',;:]+@[^\s<>()\"',;:]+")
 
 Meaning = namedtuple("Meaning", "phases codes enhanced texts action what do")
 Meaning.__doc__ = """What a certain provider means by a certain reply.
@@ -107,6 +114,8 @@ class ReplyReader:
         code = line[:4] if line[:3].isdigit() else b""
         text = line[len(code):]
         for secret in self.secrets:
+            if line.startswith(secret):
+                code, text = b"", b"***" + line[len(secret):]
             text = text.replace(secret, b"***")
         line = code + text
         found = LINE.fullmatch(line[:MOST_LINE])
@@ -143,10 +152,10 @@ def meaning_of(reply: Reply, phase: str | None, meanings: tuple[Meaning, ...]) -
     enhanced, said = _words(reply), None
     for meaning in meanings:
         if (meaning.codes and reply.code not in meaning.codes or meaning.phases and phase not in meaning.phases
-                or meaning.enhanced and enhanced not in meaning.enhanced):
+                or meaning.enhanced and enhanced not in meaning.enhanced or meaning.action == REJECT and phase not in OF_A_RECIPIENT):
             continue
         if said is None:
-            said = str(reply).lower()
+            said = REPEATED.sub("", str(reply).lower())
         if not meaning.texts or any(text in said for text in meaning.texts):
             return meaning
     return None
@@ -198,7 +207,8 @@ def _meant(answer, meaning, said):
         return Fate(message, PENDING, "relay closing", SESSION, **said)
     if action in (REJECT, LARGE):
         return Fate(message, REJECTED, "address refused" if answer.phase == "rcpt" else "refused", RECIPIENT, **said)
-    return Fate(message, DEFERRED, "refused for now", RECIPIENT, **said)
+    # What is put off for a reason, such as too much mail for one mailbox, is not over in minutes.
+    return Fate(message, DEFERRED, "refused for now", RECIPIENT, **said, wait=LATER_SECONDS)
 
 
 def _reply(code, lines):

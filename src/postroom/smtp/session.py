@@ -61,7 +61,7 @@ class Session:
     def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float]):
         self.relay, self.capabilities, self.closed = relay, {}, None
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
-        self._protocol, self._out, self._heard = Protocol(), deque(), []
+        self._protocol, self._out, self._heard = Protocol(meanings=relay.meanings), deque(), []
         self._progress = time.monotonic()
         self._name = _literal(line.getsockname()[0]).encode("ascii")
 

@@ -4,10 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from parsers import NodeParser
 from relay import Relay
 from running import missing
+
+# Machines are noisy: how long an example takes says nothing about it. pytest's own limit ends what hangs.
+settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("noisy")
 
 CAMPAIGN = """\
 name: digest
@@ -79,3 +84,11 @@ def relay():
     """A relay that accepts everything until the test tells it otherwise."""
     with Relay() as relay:
         yield relay
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests counted, such as shares of cases, stands at the end, whichever process ran them."""
+    for report in terminalreporter.stats.get("passed", ()):
+        for name, value in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(value)

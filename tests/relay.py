@@ -139,12 +139,12 @@ class Relay:
         return {"DATA": "354 go ahead", "QUIT": "221 2.0.0 bye"}.get(verb, "250 2.0.0 OK")
 
     def _body(self, read):
-        octets = b""
+        lines = []
         while (line := read.readline()) != b".\r\n":
             if not line:
                 raise Hangup
-            octets += line[1:] if line.startswith(b".") else line
-        return octets
+            lines.append(line[1:] if line.startswith(b".") else line)
+        return b"".join(lines)
 
 
 def free_port() -> int:

@@ -23,14 +23,14 @@ from postroom.preview import write_preview
 from postroom.sandbox import Sandbox, mailbox
 from running import messages_of, missing, postroom
 
-SCRIPTS = ["<script>{}</script>", "<img src=x onerror=\"{}\">", "<svg onload=\"{}\">", "<body onload=\"{}\">", "<iframe srcdoc=\"<script>{}</script>\"></iframe>",
+SCRIPTS = ["<script>{}</script>", "<img src=xx:x onerror=\"{}\">", "<svg onload=\"{}\">", "<body onload=\"{}\">", "<iframe srcdoc=\"<script>{}</script>\"></iframe>",
            "<a id=x href=\"javascript:{}\">x</a><script>document.getElementById('x').click()</script>", "<meta http-equiv=refresh content=\"0;url=javascript:{}\">",
            "<object data=\"data:text/html,<script>{}</script>\"></object>", "<embed src=\"data:text/html,<script>{}</script>\">", "<details open ontoggle=\"{}\">x</details>",
            "<input autofocus onfocus=\"{}\">", "<video><source onerror=\"{}\"></video>", "<math><mtext></mtext><script>{}</script></math>", "</script><script>{}</script>",
            "--><script>{}</script>", "</title></style><script>{}</script>"]
 CALLS = ["<img src=\"{}\">", "<link rel=stylesheet href=\"{}\">", "<style>@import url({});</style>", "<style>body{{background:url({})}}</style>", "<iframe src=\"{}\"></iframe>",
          "<meta http-equiv=refresh content=\"0;url={}\">", "<video src=\"{}\" autoplay></video>", "<form action=\"{}\"><input name=a></form><script>document.forms[0].submit()</script>",
-         "<link rel=prefetch href=\"{}\">", "<link rel=preconnect href=\"{}\">", "<object data=\"{}\"></object>", "<base href=\"{}\"><img src=x>", "<img srcset=\"{} 1x\">",
+         "<link rel=prefetch href=\"{}\">", "<link rel=preconnect href=\"{}\">", "<object data=\"{}\"></object>", "<base href=\"{}\"><input type=image src=x>", "<img srcset=\"{} 1x\">",
          "<svg><image href=\"{}\"/></svg>", "<table background=\"{}\"><tr><td>x</td></tr></table>", "<link rel=icon href=\"{}\">", "<link rel=manifest href=\"{}\">",
          "<style>@font-face{{font-family:f;src:url({})}}*{{font-family:f}}</style><p>x</p>", "<embed src=\"{}\">", "<audio src=\"{}\" autoplay></audio>"]
 

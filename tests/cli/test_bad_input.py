@@ -70,7 +70,7 @@ FAULTS = {
     "a port in the host": ({"campaign.yaml": CAMPAIGN.replace("host: 127.0.0.1", "host: 'smtp.example.com:25'")}, ["is not the name of a host", "campaign.yaml, line 11"]),
     "a list where a word is wanted": ({"campaign.yaml": CAMPAIGN.replace("security: plain", "security: [plain]")}, ["security", "campaign.yaml, line 13"]),
     "a media type without end": ({"campaign.yaml": CAMPAIGN + f"attachments:\n  - {{file: campaign.yaml, type: application/{'x' * 200}}}\n"}, ["media type", "campaign.yaml, line 15"]),
-    "text made from HTML that has none": ({"campaign.yaml": CAMPAIGN.replace("text: digest.txt\n", ""), "digest.html": "<img src=x>"},
+    "text made from HTML that has none": ({"campaign.yaml": CAMPAIGN.replace("text: digest.txt\n", ""), "digest.html": "<img src=//example.com/x>"},
                                           ["text made from the HTML is empty", "campaign.yaml, line 6", "row 2", "`text: none`"]),
     "a variable that is none": ({"campaign.yaml": CAMPAIGN + "  username: ann\n  password: 'secretA${secretB'\n"}, ['a "${" here begins no variable', "campaign.yaml, line 15"]),
     "key in capitals": ({"campaign.yaml": CAMPAIGN.replace("html:", "HTML:")}, ['"HTML" is not known', "campaign.yaml, line 6", '"html"?']),

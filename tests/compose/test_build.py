@@ -140,6 +140,38 @@ def test_a_cell_is_data_and_never_a_template_or_a_variable(folder, node):
         assert read.subject == "{{ 7*7 }} ${HOME} <b> & {% x %}, your November digest"
 
 
+@pytest.mark.parametrize("name", ["O'Leary", "A & B", "1 < 2", '"Ann"', "a &amp; b"])
+def test_a_name_is_raw_in_subject_and_text_and_escaped_once_in_html(folder, node, name):
+    """traps B7."""
+    folder.write("recipients.csv", f'email,first_name\nann@example.com,"{name.replace(chr(34), chr(34) * 2)}"\n')
+
+    for read in readings(messages_of(folder)[0], node):
+        assert (read.subject, read.text) == (f"{name}, your November digest", f"Hello {name}\n")
+        escaped = name.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#39;").replace('"', "&#34;")
+        assert read.html == f"<!doctype html><html><body><p>Hello {escaped}</p></body></html>\n"
+
+
+@pytest.mark.parametrize("page", ["<p>" + "word " * 400 + "</p>\n", "x" * 2000 + "\n", '<a href="https://example.com/' + "a" * 2000 + '">x</a>\n', "<p>" + "若水" * 1000 + "</p>\n"])
+def test_a_long_line_of_html_is_short_on_the_wire_and_reads_the_same(folder, node, page):
+    """traps B1: mail sent with 8 bits had line breaks put into its links."""
+    folder.write("digest.html", page)
+
+    message = messages_of(folder)[0]
+
+    assert max(map(len, message.octets.split(b"\r\n"))) <= 78
+    assert [read.html for read in readings(message, node)] == [page, page]
+
+
+@pytest.mark.parametrize("link", ["https://example.com/?a=b&c=3D&d==3D=20=", "https://example.com/?q==C3=A9=\u00e9", "https://example.com/=?utf-8?q?x?=", "https://example.com/%3D=0D=0A"])
+def test_a_link_with_equals_signs_is_the_same_when_it_is_decoded(folder, node, link):
+    """traps B2."""
+    folder.write("digest.html", f'<a href="{link}">x</a> ' + "=3D=" * 100 + "\n")
+    folder.write("digest.txt", f"{link}\n")
+
+    for read in readings(messages_of(folder)[0], node):
+        assert (read.html, read.text) == (f'<a href="{link}">x</a> ' + "=3D=" * 100 + "\n", f"{link}\n")
+
+
 def test_html_is_escaped_by_its_role_not_by_its_file_name(folder):
     folder.write("page.tmpl", "<p>{{ first_name }}</p>")
     folder.write("digest.txt.html", "{{ first_name }}")

@@ -1,7 +1,6 @@
 """Pictures in the HTML: by path and as data: they travel as parts, and two independent parsers read them back."""
 
 import base64
-import datetime
 import email
 import os
 import random
@@ -335,12 +334,3 @@ def test_the_preview_shows_the_picture(folder):
     shown = (folder.path / "seen" / "messages" / "0001.html").read_text()
     link, = re.findall(r'<img src="([^"]+)"', shown)
     assert (folder.path / "seen" / "messages" / link).read_bytes() == LOGO
-
-
-def test_now_plays_no_part(folder):
-    folder.write("logo.png", LOGO)
-    html(folder, '<img src="logo.png">')
-
-    one, two = (composed(folder, datetime.datetime(2026, 11, day, tzinfo=datetime.UTC))[1][0] for day in (1, 2))
-
-    assert one.pictures == two.pictures and one.html == two.html

@@ -5,23 +5,24 @@ a comment, a style or another attribute is none. Two differences are meant: Outl
 comment, `<!--[if mso]>…<![endif]-->`, and mail programs run no scripts, so what stands in `noscript` is shown.
 """
 
-import html as entities
 import re
 from collections.abc import Iterator
+from html import unescape
+from html.entities import html5
 
 # Every repetition below is possessive: what was taken is never given back, so no input makes a scan slower than its length.
 BLANK = r"\t\n\f\r "
 ATTRIBUTE = rf"""[^{BLANK}/>][^{BLANK}/>=]*+(?:[{BLANK}]*+=[{BLANK}]*+(?:"[^"]*+(?:"|\Z)|'[^']*+(?:'|\Z)|[^{BLANK}>"'][^{BLANK}>]*+)?+)?+"""
-REST = rf"(?:[{BLANK}/]++|{ATTRIBUTE})*+(?:>|\Z)"
+ATTRIBUTES = rf"(?:[{BLANK}/]++|{ATTRIBUTE})*+"  # behind them stands the tag's end, or the document ends
 NAME_ENDS = rf"(?=[{BLANK}/>]|\Z)"
 # The first src counts, as in browsers; the others are attributes like any.
 PICTURE = re.compile(rf"""<[iI][mM][gG](?=[{BLANK}/])(?:[{BLANK}/]++|(?![sS][rR][cC](?:[{BLANK}/>=]|\Z)){ATTRIBUTE})*+"""
                      rf"""(?:[sS][rR][cC][{BLANK}]*+=[{BLANK}]*+(?:"([^"]*+)"|'([^']*+)'|([^{BLANK}>"'][^{BLANK}>]*+)))?+""")
-REST_OF_TAG = re.compile(REST)
+REST_OF_TAG = re.compile(ATTRIBUTES + "(>)?+")
 # A script ends at the first end tag: its states for "<!--" are left out, as no mail program runs one.
 RAW = "script|style|textarea|title|xmp|iframe|noembed|noframes"
 # All that holds no picture, in one match: text, tags, declarations; stops in front of a picture, a comment or raw text.
-NO_PICTURE = re.compile(rf"(?:[^<]++|<(?:/|(?!(?i:img|{RAW}){NAME_ENDS}))[A-Za-z][^{BLANK}/>]*+{REST}|<(?!!--)(?:[!?]|/(?![A-Za-z]))[^>]*+(?:>|\Z)"
+NO_PICTURE = re.compile(rf"(?:[^<]++|<(?:/|(?!(?i:img|{RAW}){NAME_ENDS}))[A-Za-z][^{BLANK}/>]*+{ATTRIBUTES}>?+|<(?!!--)(?:[!?]|/(?![A-Za-z]))[^>]*+(?:>|\Z)"
                         r"|<(?![A-Za-z!?/]))*+")
 RAW_ELEMENT = re.compile(rf"<({RAW}){NAME_ENDS}", re.IGNORECASE)
 RAW_ENDS = {name: re.compile(rf"</{name}{NAME_ENDS}", re.IGNORECASE) for name in RAW.split("|")}
@@ -29,24 +30,23 @@ COMMENT = re.compile(r"<!--(?:-?>|((?:[^-]++|-(?!-!?>))*+)(?:--!?>|\Z))")
 CONDITION = re.compile(rf"[{BLANK}]*+\[if[^\]]*+\]>", re.IGNORECASE)
 # Most pictures by far, told by the first letters of what is written.
 ELSEWHERE = re.compile(r"cid:|https?:|//", re.IGNORECASE)
+# What may begin any other picture, wherever it stands. It looks no further than the next "<", or many pictures without an end
+# would each be read to the end; where it stops there, the exact reading decides.
+PLAIN_ATTRIBUTE = rf"""[^{BLANK}/><][^{BLANK}/>=<]*+(?:[{BLANK}]*+=[{BLANK}]*+(?:"[^"<]*+"|'[^'<]*+'|[^{BLANK}>"'<][^{BLANK}><]*+)|(?![{BLANK}]*+=))"""
+CANDIDATE = re.compile(rf"""<[iI][mM][gG](?=[{BLANK}/])(?!(?:[{BLANK}/]++|(?![sS][rR][cC][{BLANK}/>=]){PLAIN_ATTRIBUTE})*+"""
+                       rf"""[sS][rR][cC][{BLANK}]*+=[{BLANK}]*+["']?+(?i:{ELSEWHERE.pattern}))""")
 REFERENCE = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|[A-Za-z0-9]+(?:;|(?!=)))")
 
 
 def local_sources(html: str) -> list[tuple[int, int]]:
     """Spans (start, end) of the src values, quotes apart, of all pictures but those that plainly are cid:, http: or https: ones."""
-    last, found = _last_candidate(html), []
-    if last is None:
-        return found
-    for start, end in sources(html):
-        if start > last:
-            break
-        if not ELSEWHERE.match(html, start):
-            found.append((start, end))
-    return found
+    # Cheap, as it does not ask what is a comment; the exact reading goes no further than it must.
+    last = max((found.start() for found in CANDIDATE.finditer(html)), default=None)
+    return [] if last is None else [span for span in sources(html, last) if not ELSEWHERE.match(html, span[0])]
 
 
-def sources(html: str) -> Iterator[tuple[int, int]]:
-    """Spans of the src values of all pictures, in their order."""
+def sources(html: str, last: int | None = None) -> Iterator[tuple[int, int]]:
+    """Spans of the src values of all pictures, in their order. last: where the last tag that matters begins."""
     at, end, resume = 0, len(html), None
     while True:
         at = NO_PICTURE.match(html, at, end).end()
@@ -66,6 +66,8 @@ def sources(html: str) -> Iterator[tuple[int, int]]:
             ends = RAW_ENDS[raw[1].lower()].search(html, begins, end)
             at = ends.start() if ends else end
         else:
+            if last is not None and at > last:
+                return
             at, span = _picture(html, at, end)
             if span:
                 yield span
@@ -73,20 +75,12 @@ def sources(html: str) -> Iterator[tuple[int, int]]:
 
 def value_of(written: str) -> str:
     """An attribute's value with its character references replaced; unlike in text, `&copy=1` is none (section 13.2.5.73)."""
-    return REFERENCE.sub(lambda found: entities.unescape(found[0]) if found[0][1] == "#" or found[0][1:] in entities.entities.html5 else found[0],
-                         written) if "&" in written else written
+    return REFERENCE.sub(_character, written) if "&" in written else written
 
 
-def _last_candidate(html):
-    """Where the last src that may be local begins; None where there is none. Cheap: it does not ask what is in a comment."""
-    last = None
-    for found in PICTURE.finditer(html):
-        # A second tag in what looks like one: only a reading from the beginning tells which of them is one.
-        if found[0].rfind("<") > 0:
-            return len(html)
-        if found.lastindex and not ELSEWHERE.match(html, found.start(found.lastindex)):
-            last = found.start(found.lastindex)
-    return last
+def _character(reference):
+    known = reference[0][1] == "#" or reference[0][1:] in html5
+    return unescape(reference[0]) if known else reference[0]
 
 
 def _picture(html, at, end):
@@ -95,5 +89,4 @@ def _picture(html, at, end):
         return REST_OF_TAG.match(html, at + 4, end).end(), None
     rest = REST_OF_TAG.match(html, found.end(), end)
     # A tag that the end cuts off is no picture.
-    complete = found.lastindex and html[rest.end() - 1] == ">"
-    return rest.end(), found.span(found.lastindex) if complete else None
+    return rest.end(), found.span(found.lastindex) if found.lastindex and rest[1] else None

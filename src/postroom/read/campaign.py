@@ -424,7 +424,7 @@ _LEFT_OUT = object()
 
 def _place(settings, path):
     # Images written as a list are known by their numbers in it.
-    if path[:1] == ("images",) and len(path) > 1 and isinstance(settings.value["images"], list):
+    if path[:1] == ("images",) and len(path) > 1 and isinstance(settings.value.get("images"), list):
         path = ("images", int(path[1]))
     return settings.place(path)
 

@@ -124,7 +124,7 @@ class Templates:
         except MemoryError:
             raise TemplateError("it needs more memory than there is", self._place(None, template, row), "make it smaller") from None
         except Exception as error:  # noqa: BLE001 - a template's own mistake (a filter on the wrong type) can raise anything
-            raise TemplateError(str(error) or type(error).__name__, self._place(error, template, row), "correct the expression") from None
+            raise TemplateError(str(error) or type(error).__name__, self._place(error, template, row), "correct the cell or the expression") from None
 
     def sources(self) -> dict[str, bytes]:
         """Every template file read so far, includes too: path to octets."""

@@ -90,19 +90,3 @@ def test_a_grouped_number_is_the_number_to_half_of_its_last_digit(value, digits)
 
 def test_a_date_with_a_zone_keeps_it(folder):
     assert datetime.datetime.fromisoformat(text_of(folder, "{{ cell | date('%Y-%m-%dT%H:%M:%S') }}", "2026-11-04 08:05:09 +08:00")) == datetime.datetime(2026, 11, 4, 8, 5, 9)
-
-
-@pytest.mark.parametrize(("source", "line", "words"), [
-    ("<style>\n@media print{#top{display:none}}\n</style>", 2, "in <style>"), ("<style>\na{width:{% top }\n</style>", 2, "in <style>"), ("<style>a{{color:red}}</style>", 1, "in <style>"),
-    ("<p>\n<script>x = {{a: 1}};</script>", 2, "in <script>"), ("a{#x", 1, "looks like a comment"), ("{% if first_name %}\nx", 1, "close it first: {% endif %}"),
-    ("{{ first name }}", 1, 'row["First Name"]'), ("{{ first_name | defualt('x') }}", 1, 'did you mean "default"?')])
-def test_braces_that_look_like_a_template_are_explained(folder, source, line, words):
-    """traps B8: a clear message that suggests a raw block; never a cryptic stack."""
-    folder.write("digest.html", source)
-
-    with pytest.raises(Exception) as error:
-        composed(folder)
-
-    fault, = error.value.errors
-    assert words in fault.do and fault.where.file == "digest.html" and fault.where.line == line
-    assert "{% raw %}" in fault.do or not words.startswith("in <")

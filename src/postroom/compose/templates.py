@@ -5,10 +5,8 @@ the HTML part, whatever its file is called; text, subject and headers are not. W
 rendered into a template once and never rendered itself. An undefined variable is an error with its place.
 """
 
-import difflib
 import keyword
 import os
-import re
 
 import jinja2
 from jinja2.sandbox import SecurityError
@@ -16,11 +14,11 @@ from jinja2.sandbox import SecurityError
 from postroom import filters
 from postroom.address import is_text
 from postroom.bounded import MOST_OUTPUT, BoundedEnvironment
+from postroom.compose import syntax
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.read.project import display
 
 MOST_SOURCE = 2 << 20
-BEGINNINGS = "{{, {% and {#"
 # Names that Jinja2 takes for itself: a column called so is reached by row["..."] alone.
 JINJA_WORDS = {"none", "true", "false", "loop", "self", "super", "caller", "varargs", "kwargs", "not", "and", "or", "in", "is",
                "if", "else", "elif", "for", "import", "include", "range", "dict", "lipsum", "cycler", "joiner", "namespace"}
@@ -63,6 +61,7 @@ class Loader(jinja2.BaseLoader):
             line = octets.count(b"\n", 0, error.start) + 1
             raise TemplateError(f"octet {error.start} (0x{octets[error.start]:02X}) is not UTF-8", Place(place.file, line),
                                 "save the template as UTF-8") from None
+        syntax.check_comments(source, lambda line: Place(place.file, line), environment)
         self.sources[path] = octets
         return source, place.file, None
 
@@ -150,7 +149,8 @@ class Templates:
             if file and file not in self.places:
                 place = Place(file, error.lineno)
             place.row = row
-            return TemplateError(f"template syntax: {error.message}", place, _syntax_advice(error, self.small.filters))
+            what, do = syntax.explain(error, self.small)
+            return TemplateError(f"template syntax: {what}", place, do)
         place.row = row
         if isinstance(error, jinja2.TemplateNotFound):
             return TemplateError(f'there is no template "{error.message}" beside this one', place, "correct the name or add the file")
@@ -179,35 +179,3 @@ def _bounded(template, context):
             raise SecurityError(f"the result has more than {MOST_OUTPUT:,} characters")
         parts.append(part)
     return "".join(parts)
-
-
-def _syntax_advice(error, filters):
-    """What to do about a syntax error; most often it is CSS or a script whose braces look like Jinja2."""
-    said, element = error.message, _code_around(error)
-    if element:
-        blank = ", or write a blank behind the first brace" if element == "style" else ""
-        return f"in <{element}>, {BEGINNINGS} begin a template: put {{% raw %}} behind <{element}> and {{% endraw %}} in front of </{element}>{blank}"
-    if "Missing end of comment tag" in said:
-        return "close it with #}; CSS such as a{#b} looks like a comment: write a blank behind the brace, or put it between {% raw %} and {% endraw %}"
-    if found := re.search("No filter named '(.*)'", said):
-        near = difflib.get_close_matches(found[1], filters, 1)
-        return f'did you mean "{near[0]}"?' if near else "correct the filter's name"
-    if found := re.search("innermost block that needs to be closed is '(.*)'", said):
-        return f"close it first: {{% end{found[1]} %}}"
-    if "end of print statement" in said and "got '" in said and "unexpected" not in said:
-        return f'one name or expression goes between {{{{ and }}}}; a column such as "First Name" is {{{{ row["First Name"] }}}}; CSS or code with {BEGINNINGS} goes between {{% raw %}} and {{% endraw %}}'
-    if "nexpected end of template" in said:
-        return "close what was opened: {{ with }}, {% with %}"
-    return f"correct the template; CSS or code with {BEGINNINGS} goes between {{% raw %}} and {{% endraw %}}"
-
-
-def _code_around(error):
-    """"style" or "script" where the error's line is inside of one, else None."""
-    before = "\n".join((error.source or "").splitlines()[:error.lineno])
-    opened = re.findall(r"<(/?)(style|script)\b(?=[^<]*>)", before, re.IGNORECASE)
-    line = (error.source or "").splitlines()[error.lineno - 1] if error.lineno <= len((error.source or "").splitlines()) else ""
-    # On one line with its end, the element is the one in front of the end.
-    ends_here = re.search(r"(?:\{\{|\{%|\{#).*</(style|script)", line, re.IGNORECASE)
-    if ends_here:
-        return ends_here[1].lower()
-    return opened[-1][1].lower() if opened and not opened[-1][0] else None

@@ -96,7 +96,7 @@ def test_a_relay_that_closes_at_random_instants_costs_nobody_a_mail(campaign, ch
             said = postroom("send", "campaign.yaml", "--yes")
 
             assert said.exit == 3, said.err
-            assert "closes every session" in said.err and "Go on with: postroom send campaign.yaml" in said.err
+            assert "ends every session" in said.err and "Go on with: postroom send campaign.yaml" in said.err
         closing.left, closing.closed = None, False
         uncertain = finish_and_count(campaign, relay, STOPS)
     assert len(relay.taken) == PEOPLE - len(uncertain) + sum(address in relay.recipients() for address in uncertain)

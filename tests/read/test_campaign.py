@@ -172,7 +172,8 @@ def test_what_a_preset_cannot_do_is_told(folder, smtp, words):
 
 
 @pytest.mark.parametrize(("more", "words"), [("  username: a\n  password: secret\n", ["the password stands in this file"]), ("  username: a\n  password: ${POSTROOM_TEST_X:-y}\n", []),
-                                             ("  provider: outlook\n  username: a@outlook.com\n  password_command: x\n", ["outlook takes no passwords"])])
+                                             ("  provider: outlook\n  username: a@outlook.com\n  password_command: x\n",
+                                              ["outlook takes no passwords", "`host` is 127.0.0.1, not outlook's smtp-mail.outlook.com"])])
 def test_secrets_in_sight_are_warned_of(folder, more, words):
     assert [warning.what for warning in read(folder, CAMPAIGN + more).warnings()] == words
 

@@ -279,3 +279,17 @@ def test_the_size_told_beforehand_is_never_too_small(full, word):
     composer, rendered = composed(full)
 
     assert all(len(composer.message(one, 0).octets) <= one.size for one in rendered)
+
+
+def test_a_long_link_to_unsubscribe_stays_as_it_is_on_its_first_line(folder, node):
+    """traps H1 and H2: an encoded URL ends one-click at Gmail; a fold behind the colon breaks DKIM at some signers; no blank inside the URL."""
+    link = "https://example.com/u/" + "a" * 118
+    folder.more(f"unsubscribe: {{url: '{link}', mailto: leave@example.com}}\n")
+
+    octets = messages_of(folder)[0].octets
+    head = octets.partition(b"\r\n\r\n")[0]
+
+    assert len(link) == 140 and f"\r\nList-Unsubscribe: <{link}>,\r\n <mailto:leave@example.com?subject=unsubscribe>\r\n".encode() in head
+    assert head.count(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click") == 1
+    assert email.message_from_bytes(octets, policy=email.policy.default)["List-Unsubscribe"].split(",")[0] == f"<{link}>"
+    assert "list-unsubscribe" in node.parse(octets).headers

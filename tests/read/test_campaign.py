@@ -183,3 +183,8 @@ def test_an_env_file_that_others_may_read_is_warned_of(folder):
     assert [str(warning.where) for warning in read(folder, CAMPAIGN).warnings()] == [".env"]
     (folder.path / ".env").chmod(0o600)
     assert not read(folder, CAMPAIGN).warnings()
+
+
+@pytest.mark.parametrize("edition", ["2026", "1.5", "true"])
+def test_an_edition_may_look_like_a_number(folder, edition):
+    assert read(folder, CAMPAIGN.replace('"2026-11"', edition)).edition == edition

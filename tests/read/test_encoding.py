@@ -142,6 +142,14 @@ def test_a_few_lines_in_another_encoding_are_an_error_not_a_guess(folder, right)
     assert error.value.where.line == len(right) + 2
 
 
+def test_a_few_utf_8_lines_among_many_of_gb18030_are_an_error_not_a_guess(folder):
+    """reliability 4b: mixed. Read as one of the two, some people would be greeted with other letters than their own."""
+    octets = csv_of(["李若水", "王小明", "赵六", "钱七七", "孙八", "周九九", "吴十一", "郑十二"]).encode("gb18030") + "li@example.com,赵云飞龙\n".encode()
+
+    with pytest.raises(RecipientError, match="the table mixes encodings"):
+        opened(folder, octets)
+
+
 def test_a_mark_of_utf_8_over_something_else_is_an_error(folder):
     with pytest.raises(RecipientError, match=r"octet 34 \(0xE9\) is not UTF-8, as its first octets say") as error:
         opened(folder, b"\xef\xbb\xbfemail,name\njose@example.com,Jos\xe9\n")

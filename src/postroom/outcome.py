@@ -15,14 +15,16 @@ UNCERTAIN = "uncertain"  # its last byte may have left and no reply ever came (R
 SKIPPED = "skipped"  # by a reason of ours: duplicate, removed from the table, by choice
 
 # Why somebody was skipped.
-REMOVED, DUPLICATE, BY_CHOICE = "removed", "duplicate", "by choice"
+REMOVED, DUPLICATE, BY_CHOICE, SUPPRESSED = "removed", "duplicate", "by choice", "suppressed"
+# Why somebody was rejected whom the relay only ever put off.
+GAVE_UP = "gave_up"
 
 # A table, so that a wrong move is a key that is not there.
 MAY_FOLLOW = {
     PENDING: {LEAVING, SKIPPED},
     LEAVING: {SENT, REJECTED, DEFERRED, UNCERTAIN, PENDING},
     DEFERRED: {LEAVING, SKIPPED},
-    UNCERTAIN: {LEAVING, SKIPPED},
+    UNCERTAIN: {LEAVING, SKIPPED, SENT, PENDING},  # the last two by evidence: the relay's own log, or a Sent folder
     SKIPPED: {PENDING, LEAVING},
     SENT: set(),
     REJECTED: set(),

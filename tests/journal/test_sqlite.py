@@ -233,3 +233,27 @@ def test_a_full_disk_stops_before_the_next_mail(journal, edition):
         edition.enrol([(key, "d1") for key in keys], duplicates=0, file="c.yaml", content={})
 
     assert states(edition) == dict.fromkeys("abcde", PENDING)
+
+
+def columns(path):
+    """Every table's columns by name, as SQLite tells them."""
+    with closing(sqlite3.connect(path)) as rows:
+        tables = [name for name, in rows.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {table: {name: kind for _, name, kind, *_ in rows.execute(f"PRAGMA table_info({table})")} for table in tables}
+
+
+def test_a_journal_of_version_1_is_brought_up_to_date_with_all_that_it_knows(tmp_path):
+    path, fresh = str(tmp_path / "journal.sqlite3"), str(tmp_path / "fresh.sqlite3")
+    with closing(sqlite3.connect(path)) as rows:
+        rows.executescript((Path(__file__).parent / "version_1.sql").read_text())
+    Journal.open(fresh, create=True).close()
+
+    journal = Journal.open(path, create=False)
+    with closing(journal):
+        known = journal.edition("digest", "2026-11").states(["ann@example.com", "zoe@example.com"])
+        salt, = journal.rows.execute("SELECT salt FROM meta").fetchone()
+
+    assert {key: delivery.state for key, delivery in known.items()} == {"ann@example.com": SENT, "zoe@example.com": DEFERRED}
+    assert columns(path) == columns(fresh)
+    assert len(salt) == 16
+    Journal.open(path, create=False).close()

@@ -1,11 +1,12 @@
 """The journal's tables. Times are UTC seconds since the epoch; texts are bounded; no bodies and no secrets."""
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x706F7374  # "post": tells our file from any other SQLite database
 
 TABLES = """
 CREATE TABLE meta(
-  version INTEGER NOT NULL
+  version INTEGER NOT NULL,
+  salt BLOB                           -- 16 octets of its own for each journal: what a forgotten person's address is hashed with
 );
 CREATE TABLE campaign(
   id INTEGER PRIMARY KEY,
@@ -33,6 +34,8 @@ CREATE TABLE delivery(
   due_at REAL,
   relay TEXT,
   lease TEXT,
+  address TEXT,                       -- the row's own address and its line in the table, as of the last mail: to name it to people
+  line INTEGER,
   PRIMARY KEY(campaign, key, variant)
 ) WITHOUT ROWID;
 CREATE INDEX delivery_open ON delivery(campaign, state, due_at) WHERE state NOT IN ('sent', 'pending');
@@ -74,3 +77,13 @@ CREATE TABLE suppression(             -- who must not be mailed again, since whe
   PRIMARY KEY(list, address)
 ) WITHOUT ROWID;
 """
+
+# From each earlier version to the next, as statements; run in one transaction, so that a journal is of one version or the other.
+MIGRATIONS = {
+    1: """
+ALTER TABLE meta ADD COLUMN salt BLOB;
+UPDATE meta SET salt = randomblob(16);
+ALTER TABLE delivery ADD COLUMN address TEXT;
+ALTER TABLE delivery ADD COLUMN line INTEGER;
+""",
+}

@@ -11,7 +11,7 @@ from collections import namedtuple
 from contextlib import contextmanager
 
 from postroom.errors import JournalError, JournalUnavailable
-from postroom.journal.schema import APPLICATION_ID, TABLES, VERSION
+from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               UNCERTAIN)
 
@@ -222,8 +222,9 @@ class Edition:
     def _leaves(self, rows, message, now):
         from_states = [state for state, followers in MAY_FOLLOW.items() if LEAVING in followers]
         changed = rows.execute(f"UPDATE delivery SET state = ?, reason = NULL, date = ?, utc_offset = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
-                               f"due_at = NULL, relay = ? WHERE campaign = ? AND key = ? AND variant = '' AND state IN ({_marks(from_states)})",
-                               (LEAVING, message.date, message.utc_offset, message.message_id, message.digest, self.relay, self.id, message.key, *from_states))
+                               f"due_at = NULL, relay = ?, address = ?, line = ? WHERE campaign = ? AND key = ? AND variant = '' AND state IN ({_marks(from_states)})",
+                               (LEAVING, message.date, message.utc_offset, message.message_id, message.digest, self.relay,
+                                message.envelope.own, message.row, self.id, message.key, *from_states))
         if changed.rowcount != 1:
             raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
         rows.execute("INSERT INTO account_use VALUES(?, ?, ?, ?)", (self.account, now, self.id, message.key))
@@ -262,15 +263,33 @@ def _prepare(rows, path, empty):
         if not _is_ours(rows):
             for statement in TABLES.split(";"):
                 rows.execute(statement)
-            rows.execute("INSERT INTO meta VALUES(?)", (VERSION,))
+            rows.execute("INSERT INTO meta VALUES(?, randomblob(16))", (VERSION,))
             rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         rows.execute("COMMIT")
-    version = rows.execute("SELECT version FROM meta").fetchone()[0]
-    if version != VERSION:
-        raise JournalError(f"the journal has version {version}, this postroom knows {VERSION}", path, "install the postroom that wrote it, or a newer one")
+    _migrate(rows, path)
     rows.executescript("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
                        "PRAGMA temp_store = FILE; PRAGMA cache_size = -4000; "
                        "CREATE TEMP TABLE listed(key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;")
+
+
+def _migrate(rows, path):
+    """Bring an older journal to today's version; a newer one is left as it is."""
+    version = _version(rows)
+    if version > VERSION:
+        raise JournalError(f"the journal has version {version}, this postroom knows {VERSION}", path, "install the postroom that wrote it, or a newer one")
+    if version == VERSION:
+        return
+    rows.execute("BEGIN IMMEDIATE")
+    # Another run may have migrated it while we waited.
+    for number in range(_version(rows), VERSION):
+        for statement in MIGRATIONS[number].split(";"):
+            rows.execute(statement)
+    rows.execute("UPDATE meta SET version = ?", (VERSION,))
+    rows.execute("COMMIT")
+
+
+def _version(rows):
+    return rows.execute("SELECT version FROM meta").fetchone()[0]
 
 
 def _is_ours(rows):

@@ -1,0 +1,75 @@
+-- A journal as version 1 made it, with one mail that was sent and one that was put off.
+CREATE TABLE meta(
+  version INTEGER NOT NULL
+);
+CREATE TABLE campaign(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  edition TEXT NOT NULL,              -- '' where the campaign has none
+  file TEXT,                          -- the campaign file, from the project's root
+  began_at REAL,                      -- `now` of the templates: set when the first mail leaves
+  content TEXT NOT NULL DEFAULT '{}', -- JSON: name -> SHA-256 of what makes the mail what it is
+  duplicates INTEGER NOT NULL DEFAULT 0,
+  UNIQUE(name, edition)
+);
+CREATE TABLE delivery(
+  campaign INTEGER NOT NULL REFERENCES campaign(id),
+  key TEXT NOT NULL,                  -- what makes the recipient the same one tomorrow
+  variant TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL,
+  reason TEXT,
+  row_digest TEXT NOT NULL DEFAULT '',-- SHA-256 of all that was rendered for the row, Date apart
+  date INTEGER,                       -- the Date of the message that left
+  utc_offset INTEGER,                 -- the zone it was written in, seconds east of UTC
+  message_id TEXT,
+  may_have_arrived INTEGER NOT NULL DEFAULT 0, -- once uncertain: whatever leaves from then on is the same mail again
+  repeat INTEGER NOT NULL DEFAULT 0,  -- 0: the first mail, an intended second one counts up
+  attempts INTEGER NOT NULL DEFAULT 0,
+  due_at REAL,
+  relay TEXT,
+  lease TEXT,
+  PRIMARY KEY(campaign, key, variant)
+) WITHOUT ROWID;
+CREATE INDEX delivery_open ON delivery(campaign, state, due_at) WHERE state NOT IN ('sent', 'pending');
+CREATE TABLE attempt(                 -- append-only: each time that a message was handed to a relay and what came of it
+  id INTEGER PRIMARY KEY,
+  campaign INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  variant TEXT NOT NULL DEFAULT '',
+  number INTEGER NOT NULL,
+  at REAL NOT NULL,
+  state TEXT NOT NULL,
+  phase TEXT,
+  code INTEGER,
+  enhanced TEXT,
+  text TEXT
+);
+CREATE INDEX attempt_of ON attempt(campaign, key, variant, number);
+CREATE TABLE address_result(          -- one for each envelope recipient that was refused or answered for several
+  attempt INTEGER NOT NULL REFERENCES attempt(id),
+  address TEXT NOT NULL,
+  accepted INTEGER NOT NULL,
+  code INTEGER,
+  enhanced TEXT,
+  text TEXT
+);
+CREATE INDEX address_result_of ON address_result(attempt);
+CREATE TABLE account_use(             -- what counts for the account's quotas: one row for each departure
+  account TEXT NOT NULL,
+  at REAL NOT NULL,
+  campaign INTEGER NOT NULL,
+  key TEXT NOT NULL
+);
+CREATE INDEX account_use_of ON account_use(account, at);
+CREATE TABLE suppression(             -- who must not be mailed again, since when and why
+  list TEXT NOT NULL DEFAULT '',      -- a campaign's name, or '' for all
+  address TEXT NOT NULL,              -- folded, or a salted hash once the person was forgotten
+  reason TEXT NOT NULL,
+  since REAL NOT NULL,
+  PRIMARY KEY(list, address)
+) WITHOUT ROWID;
+INSERT INTO meta VALUES(1);
+INSERT INTO campaign(id, name, edition, file, began_at) VALUES(1, 'digest', '2026-11', 'campaign.yaml', 1795000000.0);
+INSERT INTO delivery(campaign, key, state, date, message_id, attempts) VALUES(1, 'ann@example.com', 'sent', 1795000000, 'a@example.com', 1);
+INSERT INTO delivery(campaign, key, state, date, message_id, attempts, due_at) VALUES(1, 'zoe@example.com', 'deferred', 1795000000, 'z@example.com', 1, 1795000300.0);
+PRAGMA application_id = 1886352244;

@@ -169,17 +169,18 @@ class _Strict(BaseModel):
 
 
 class Column(_Strict):
-    """What a column's empty cells mean: `default` stands in for them, or none may be empty."""
+    """What a column's empty cells mean: `default` stands in for them, or none may be empty. html: whether templates may pass it through `| safe`."""
 
     default: Text | None = None
     required: bool = False
+    html: bool = False
 
     @model_validator(mode="after")
     def _one_meaning(self):
         if self.required and self.default is not None:
             raise ValueError("an empty cell is either filled by `default` or refused by `required`, not both")
         if not self.model_fields_set:
-            raise ValueError("say `default: …` or `required: true`")
+            raise ValueError("say `default: …`, `required: true` or `html: true`")
         return self
 
 

@@ -11,6 +11,7 @@ from collections import namedtuple
 from contextlib import contextmanager
 
 from postroom.errors import JournalError, JournalUnavailable
+from postroom.journal.lock import private_folder
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               UNCERTAIN)
@@ -299,7 +300,7 @@ def _is_ours(rows):
 def _make_private(path):
     """An empty file that only its owner can read, before SQLite opens it: names and addresses are in it."""
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        private_folder(os.path.dirname(os.path.abspath(path)))
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         pass

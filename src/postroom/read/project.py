@@ -139,6 +139,12 @@ class Project:
         return octets
 
 
+def is_readable(text: str) -> bool:
+    """Whether a secret stands in a text as it is: without a variable, or as the default of one."""
+    variables = [found for found in VARIABLE.finditer(text) if found[1]]
+    return not variables or any(found[2] == "-" and found[3] for found in variables)
+
+
 def journal_path(asked: str | None, root: str) -> str:
     """Where the project's journal is: as asked, by POSTROOM_JOURNAL, or at the root. A real path, so that a link is the same journal."""
     asked = asked or os.environ.get("POSTROOM_JOURNAL")

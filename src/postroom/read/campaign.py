@@ -341,7 +341,7 @@ class Campaign(_Strict):
                                            "remove `host` unless this is meant: what stands beside `provider` takes precedence"))
         env = os.path.join(self._project.root, ".env")
         if os.path.isfile(env) and os.stat(env).st_mode & 0o077:
-            found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"chmod 600 {display(env)}"))
+            found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"make it yours alone: chmod 600 {display(env)}"))
         return found
 
     @property

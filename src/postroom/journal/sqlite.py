@@ -15,7 +15,6 @@ from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               UNCERTAIN)
 
-DEFER_SECONDS = 300
 WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written down by a clock that was wrong
 BUSY_SECONDS = 30
 MOST_TEXT = 500
@@ -24,6 +23,8 @@ KEYS_A_QUERY = 500
 COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
 Delivery.__doc__ = "What the journal knows of one recipient of an edition; times in UTC seconds."
+Turned = namedtuple("Turned", "left opens_at")
+Turned.__doc__ = "What one turn allowed: how many of the messages leave, and when the account's quota opens for the others (UTC seconds), or None."
 EditionName = namedtuple("EditionName", "name edition file")
 
 
@@ -90,6 +91,7 @@ class Edition:
     def __init__(self, journal: Journal, name: str, edition: str):
         self.journal, self.name, self.edition = journal, name, edition
         self.relay = self.account = self.started_at = None
+        self.quotas = ()
         self._load()
 
     def _load(self):
@@ -150,27 +152,56 @@ class Edition:
         """The person decided to leave the uncertain ones as they are. Returns how many."""
         return self._settle_all(UNCERTAIN, SKIPPED, BY_CHOICE)
 
-    def begin_run(self, relay: str, account: str, started_at: float) -> None:
-        """What turn() writes beside outcomes. started_at: `now` of the templates, kept when the first mail leaves."""
-        self.relay, self.account, self.started_at = relay, account, started_at
+    def begin_run(self, relay: str, account: str, started_at: float, quotas: tuple = ()) -> None:
+        """What turn() writes beside outcomes, and keeps to.
 
-    def turn(self, answered: list, leaving: list) -> None:
+        started_at: `now` of the templates, kept when the first mail leaves. quotas: (count, seconds) of each window that
+        holds over restarts and over every campaign of the account.
+        """
+        self.relay, self.account, self.started_at, self.quotas = relay, account, started_at, quotas
+
+    def turn(self, answered: list, leaving: list) -> Turned:
         """One durable commit for a turn of the loop: what was answered (Fates), and which Messages leave next.
 
-        Raises JournalUnavailable where it cannot be written: then nothing may leave.
+        Of `leaving` only the first may leave as the account's quotas have room: two runs that ask at once are one after the
+        other here. Raises JournalUnavailable where it cannot be written: then nothing may leave.
         """
         if not answered and not leaving:
-            return
+            return Turned(0, None)
         now = self.journal.clock()
         with self.journal.commit() as rows:
             for fate in answered:
                 self._answered(rows, fate, now)
-            for message in leaving:
+            free, opens_at = self._quota(rows, now, len(leaving))
+            for message in leaving[:free]:
                 self._leaves(rows, message, now)
-            if leaving and self.began_at is None:
+            if free and self.began_at is None:
                 rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
-        if leaving and self.began_at is None:
+        if free and self.began_at is None:
             self.began_at = self.started_at
+        return Turned(free, opens_at)
+
+    def send_again(self, keys: list[str]) -> None:
+        """The person wants a second mail for each of these: whatever became of the first, another one is to be sent, with a Message-ID of its own."""
+        if not keys:
+            return
+        with self.journal.commit() as rows:
+            rows.executemany("UPDATE delivery SET state = ?, reason = NULL, due_at = NULL, may_have_arrived = 0, attempts = 0, repeat = repeat + 1 "
+                             "WHERE campaign = ? AND key = ?", [(PENDING, self.id, key) for key in keys])
+
+    def _quota(self, rows, now, wanted):
+        """How many of so many may leave now, and when the next may, where some may not."""
+        free, opens_at = wanted, None
+        for count, seconds in self.quotas if wanted else ():
+            # What left far in the future was written down by a clock that was wrong.
+            since = (self.account, now - seconds, now + WRONG_CLOCK_SECONDS)
+            room = count - rows.execute("SELECT count(*) FROM account_use WHERE account = ? AND at > ? AND at < ?", since).fetchone()[0]
+            free = min(free, max(0, room))
+            if room < wanted:
+                oldest = rows.execute("SELECT at FROM account_use WHERE account = ? AND at > ? AND at < ? ORDER BY at DESC LIMIT 1 OFFSET ?",
+                                      (*since, count - 1)).fetchone()
+                opens_at = max(opens_at or 0.0, oldest[0] + seconds if oldest else now)
+        return free, opens_at if free < wanted else None
 
     def departed(self, account: str, since: float, most: int) -> list[float]:
         """When the account's last messages left, whichever campaign they belonged to: UTC seconds after `since`, ascending, at most so many."""
@@ -233,7 +264,7 @@ class Edition:
         message, text = fate.message, fate.text[:MOST_TEXT]
         if fate.state not in MAY_FOLLOW[LEAVING]:
             raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
-        due_at = now + (fate.wait or DEFER_SECONDS) if fate.state == DEFERRED else None
+        due_at = now + fate.wait if fate.state == DEFERRED else None
         # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
         changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, "
                                "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",

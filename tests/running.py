@@ -67,7 +67,7 @@ def quick(monkeypatch, *words) -> Said:
     from postroom.cli import main
     from postroom.send import line, rate
 
-    for module, name, seconds in ((line, "LOGIN_WAIT_SECONDS", 0.05), (line, "FRUITLESS_WAIT", 0.01), (rate, "FIRST_PAUSE_SECONDS", 0.01), (rate, "MOST_GAP_SECONDS", 0.02)):
+    for module, name, seconds in ((line, "LOGIN_WAIT_SECONDS", 0.05), (line, "FRUITLESS_WAIT", 0.01), (rate, "FIRST_PAUSE_SECONDS", 0.002), (rate, "LONGEST_PAUSE_SECONDS", 0.01), (rate, "MOST_GAP_SECONDS", 0.004)):
         monkeypatch.setattr(module, name, seconds)
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

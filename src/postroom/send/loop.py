@@ -87,8 +87,9 @@ def _idle_until(queue, pace, opens_at):
 
 
 def _patience(opens_at):
-    """How long to wait for a quota in front of the terminal."""
-    return 0.0 if opens_at is None else min(PATIENCE_SECONDS, max(0.0, opens_at - time.time()))
+    """How many seconds to wait for a quota in front of the terminal; 0 where it takes longer than that."""
+    left = 0.0 if opens_at is None else opens_at - time.time()
+    return max(0.0, left) if left <= PATIENCE_SECONDS else 0.0
 
 
 def _heed(pace, fates):

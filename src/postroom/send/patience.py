@@ -11,8 +11,8 @@ from postroom.smtp.reply import LATER_WORKS, REPEATED, SLOW, SPAM
 
 # So many refusals as spam among the last replies: going on would only harm the account's name.
 MOST_SPAM, RECENT = 3, 20
-# So often "slow down" without a message taken in between: waiting in front of the terminal does not help.
-MOST_SLOW = 5
+# So often "slow down" without a message taken in between: eight minutes of waiting did not help.
+MOST_SLOW = 10
 # So many refusals in a row in the very same words that nobody knows: it is hardly the recipients.
 MOST_ALIKE = 5
 # So many put off in a row: greylisting looks like that for one domain, not for a whole list.

@@ -63,7 +63,9 @@ class Pace:
     def slow_down(self, now: float) -> None:
         """The relay asks for less: a pause, and from then on half as many as before."""
         recent = [at for at in self._recent if at > now - CLEAN_SECONDS]
-        observed = (now - recent[0]) / len(recent) if recent else 0.0
+        # A window lets its messages go in bursts: its average counts, a quota's apart.
+        observed = max([(now - recent[0]) / len(recent) if recent else 0.0,
+                        *(window.seconds / window.count for window, _ in self._windows if window.seconds < QUOTA_SECONDS)])
         if not self._gap:
             self._gap_before = observed
         self._gap = min(MOST_GAP_SECONDS, 2 * max(self._gap, observed, LEAST_GAP_SECONDS))

@@ -263,7 +263,7 @@ def _prepare(rows, path, empty):
         if not _is_ours(rows):
             for statement in TABLES.split(";"):
                 rows.execute(statement)
-            rows.execute("INSERT INTO meta VALUES(?, randomblob(16))", (VERSION,))
+            rows.execute("INSERT INTO meta(version, salt) VALUES(?, randomblob(16))", (VERSION,))
             rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         rows.execute("COMMIT")
     _migrate(rows, path)

@@ -8,9 +8,10 @@ import os
 import sqlite3
 import time
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from postroom.errors import JournalError, JournalUnavailable
+from postroom.journal import guard
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               UNCERTAIN)
@@ -32,18 +33,22 @@ class Journal:
 
     def __init__(self, path: str, rows: sqlite3.Connection, clock=time.time):
         self.path, self.rows, self.clock = path, rows, clock
+        self._guard = guard.Guard(path, rows.execute("SELECT salt FROM meta").fetchone()[0])
 
     @classmethod
     def open(cls, path: str, *, create: bool, clock=time.time) -> "Journal | None":
         """The journal at `path`; None where there is none and `create` is False.
 
-        Raises JournalError for a file that is not a journal of this version (never overwritten), JournalUnavailable
-        where it cannot be read or written now.
+        create: a run begins, so a missing one is made, and every page of one that is there is looked at.
+        Raises JournalError for a file that is not a journal of this version, is damaged, or is older than what was last written
+        here (never overwritten), JournalUnavailable where it cannot be read or written now.
         """
+        mark = guard.noted(path)
         if not os.path.exists(path):
             if not create:
                 return None
             _make_private(path)
+            mark = None
         with _explained(path):
             rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -53,10 +58,13 @@ class Journal:
                     rows.close()
                     return None
                 _prepare(rows, path, empty)
+                guard.check_age(path, mark, *rows.execute("SELECT salt, commits FROM meta").fetchone())
+                if create:
+                    _whole(rows, path)
+                return cls(path, rows, clock)
         except BaseException:
             rows.close()
             raise
-        return cls(path, rows, clock)
 
     def editions(self) -> list[EditionName]:
         """Every campaign and edition that was ever sent from here, the latest last."""
@@ -69,19 +77,24 @@ class Journal:
 
     def close(self) -> None:
         self.rows.close()
+        self._guard.close()
 
     @contextmanager
     def commit(self):
-        """One durable transaction: all of it or nothing."""
+        """One durable transaction: all of it or nothing. Raises JournalError where the file is no longer the one that was opened."""
         with _explained(self.path):
+            self._guard.check()
             self.rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self.rows
+                self.rows.execute("UPDATE meta SET commits = commits + 1")
+                commits, = self.rows.execute("SELECT commits FROM meta").fetchone()
                 self.rows.execute("COMMIT")
             except BaseException:
                 if self.rows.in_transaction:
                     self.rows.execute("ROLLBACK")
                 raise
+        self._guard.note(commits)
 
 
 class Edition:
@@ -267,9 +280,17 @@ def _prepare(rows, path, empty):
             rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         rows.execute("COMMIT")
     _migrate(rows, path)
-    rows.executescript("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
+    # EXTRA: should it not be in WAL mode, the folder is synced too behind each commit (sqlite.org/pragma.html#pragma_synchronous).
+    rows.executescript("PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
                        "PRAGMA temp_store = FILE; PRAGMA cache_size = -4000; "
                        "CREATE TEMP TABLE listed(key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;")
+
+
+def _whole(rows, path):
+    """Raises JournalError where a page is damaged: found now, not at the person on it."""
+    said, = rows.execute("PRAGMA quick_check(1)").fetchone()
+    if said != "ok":
+        raise JournalError(f"the journal is damaged ({said.splitlines()[-1]})", path, "restore it from a copy; it was left as it is")
 
 
 def _migrate(rows, path):
@@ -298,14 +319,31 @@ def _is_ours(rows):
 
 def _make_private(path):
     """An empty file that only its owner can read, before SQLite opens it: names and addresses are in it."""
+    folder = os.path.dirname(os.path.abspath(path))
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        guard.forget(path)
+        _sync_folders(folder)
     except FileExistsError:
         pass
     except OSError as error:
         raise JournalUnavailable(f"the journal cannot be written: {(error.strerror or str(error)).lower()}", path,
                                  "make the folder writable, or choose another with --journal") from None
+
+
+def _sync_folders(folder):
+    """Have the folders on disk as well: SQLite syncs its own files, and a power cut may take a new folder with all that is in it (fsync(2))."""
+    while True:
+        with suppress(OSError):  # somebody else's folder above ours may not be read, and is not new either
+            file = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        if (above := os.path.dirname(folder)) == folder:
+            return
+        folder = above
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Guard:
         for name, identity in self._opened:
             if _identity(name) != identity:
                 raise JournalError("the journal was deleted or replaced while this run wrote to it", name,
-                                   "find out by whom, and put it back before you run again: without it nobody knows who had the mail already")
+                                   "put it back before you run again: without it nobody knows who had the mail already")
 
     def note(self, commits: int) -> None:
         """Behind a commit. Where it cannot be noted, an older count stands there, which is no reason to stop."""
@@ -51,12 +51,15 @@ def noted(path: str) -> bytes | None:
 def check_age(path: str, mark: bytes | None, salt: bytes, commits: int) -> None:
     """Raises JournalError where the mark says that this journal knew more than it does, or that another one was here.
 
+    salt, commits: the journal's; b"" and 0 where nothing is in it.
     What is no whole mark says nothing: it is not synced, so a power cut may leave anything in it.
     """
     words = (mark or b"").split()
     if len(words) != 3 or not words[1].isdigit() or _mark(words[0], int(words[1]), hexed=True) != mark:
         return
     begin_anew = f"if this one is to count, remove {os.path.basename(path)}{MARK}: whom it does not know is mailed again"
+    if not salt:
+        raise JournalError(f"the journal is empty: of {int(words[1]):,} commits nothing is left", path, f"put back the one that was here, or its -wal; {begin_anew}")
     if words[0] != salt.hex().encode():
         raise JournalError("this is another journal than the one that was here before", path, f"put that one back; {begin_anew}")
     if int(words[1]) > commits:

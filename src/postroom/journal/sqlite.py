@@ -21,6 +21,7 @@ WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written d
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
+RESTORE = "restore it from a copy; it was left as it is"
 
 COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
@@ -49,11 +50,16 @@ class Journal:
                 return None
             _make_private(path)
             mark = None
+        if os.path.exists(path) and not os.path.getsize(path):
+            # Before SQLite looks: it removes the -wal that it finds beside an empty file.
+            guard.check_age(path, mark, b"", 0)
         with _explained(path):
             rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             with _explained(path):
                 empty = not _is_ours(rows) and not rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                if empty:
+                    guard.check_age(path, mark, b"", 0)
                 if empty and not create:
                     rows.close()
                     return None
@@ -83,7 +89,7 @@ class Journal:
     def commit(self):
         """One durable transaction: all of it or nothing. Raises JournalError where the file is no longer the one that was opened."""
         with _explained(self.path):
-            self._guard.check()
+            self._check()
             self.rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self.rows
@@ -95,6 +101,28 @@ class Journal:
                     self.rows.execute("ROLLBACK")
                 raise
         self._guard.note(commits)
+
+    def _check(self):
+        try:
+            self._guard.check()
+        except JournalError as error:
+            if saved := self._saved():
+                error.do = f"what this run knew of it is in {saved}: rename that to {os.path.basename(self.path)} before you run again, or people get two mails"
+            raise
+
+    def _saved(self):
+        """Where the journal is kept that is open here and has no name any more; None where it cannot be."""
+        path = f"{self.path}.{int(self.clock())}.saved"
+        try:
+            _make_private(path)
+            copy = sqlite3.connect(path)
+            try:
+                self.rows.backup(copy)
+            finally:
+                copy.close()
+        except (JournalUnavailable, sqlite3.Error):
+            return None
+        return path
 
 
 class Edition:
@@ -289,8 +317,12 @@ def _prepare(rows, path, empty):
 def _whole(rows, path):
     """Raises JournalError where a page is damaged: found now, not at the person on it."""
     said, = rows.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
-        raise JournalError(f"the journal is damaged ({said.splitlines()[-1]})", path, "restore it from a copy; it was left as it is")
+    if said == "ok":
+        strange = rows.execute(f"SELECT state FROM delivery WHERE state NOT IN ({_marks(MAY_FOLLOW)}) LIMIT 1", list(MAY_FOLLOW)).fetchone()
+        if strange is None:
+            return
+        said = f"{strange[0]!r} is no state"
+    raise JournalError(f"the journal is damaged ({said.splitlines()[-1]})", path, RESTORE)
 
 
 def _migrate(rows, path):
@@ -353,11 +385,13 @@ def _explained(path):
         yield
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")):
-            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path,
-                               "restore it from a copy, or choose another with --journal; it was left as it is") from None
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")) or "decode" in str(error):
+            do = "choose another path with --journal; the file was left as it is" if name == "SQLITE_NOTADB" else RESTORE
+            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path, do) from None
         raise JournalUnavailable(f"the journal cannot be read or written: {error}", path,
                                  "make room or make it writable, then run again; what is in it is safe") from None
+    except UnicodeDecodeError:
+        raise JournalError("the journal is damaged (a text in it is not UTF-8)", path, RESTORE) from None
 
 
 def _marks(values):

@@ -16,6 +16,7 @@ from postroom.read.providers import provider
 from postroom.words import count
 
 MOST_FAULTS, MOST_WARNINGS, FIRST_LINES = 1000, 1000, 5
+WRONG_CLOCK_SECONDS = 7 * 86_400  # no relay puts anybody off for longer
 
 
 class Plan:
@@ -195,7 +196,8 @@ class Preflight:
         if delivery is None or delivery.state == PENDING:
             return True
         if delivery.state == DEFERRED:
-            return delivery.due_at is None or delivery.due_at <= self.now
+            # A time that far off was written down by a clock that was wrong.
+            return delivery.due_at is None or not self.now < delivery.due_at < self.now + WRONG_CLOCK_SECONDS
         if delivery.state in (UNCERTAIN, LEAVING):
             return self.resend
         return delivery.state == SKIPPED and delivery.reason == REMOVED

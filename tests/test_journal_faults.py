@@ -296,11 +296,10 @@ def test_an_older_copy_of_the_journal_is_noticed_and_can_be_taken_at_its_word(ca
     assert (again.exit, relay.recipients()) == (0, ADDRESSES[:4] + ADDRESSES[2:4])
 
 
-def test_damage_anywhere_is_a_sentence_or_nothing(tmp_path, record_property):
-    """Corrupt page: bits, runs of octets and whole pages, at random."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chance, path, found = random.Random(seed), tmp_path / "journal.sqlite3", Counter()
+@pytest.fixture
+def finished(tmp_path):
+    """A journal that knows half of its recipients as sent."""
+    path = tmp_path / "journal.sqlite3"
     messages = [Message(key, 2, Envelope("news@example.com", (key,), key), b"", f"id-{key}", 1_795_000_000, "d" * 64) for key in ADDRESSES]
     with closing(Journal.open(str(path), create=True)) as journal:
         edition = journal.edition("digest", "")
@@ -308,13 +307,34 @@ def test_damage_anywhere_is_a_sentence_or_nothing(tmp_path, record_property):
         edition.begin_run("relay:25", "me@relay", 1_795_000_000.0)
         edition.turn([], messages[:150])
         edition.turn([Fate(message, SENT, phase="end of data", code=250, text="taken") for message in messages[:150]], [])
-    good = path.read_bytes()
+    path.with_name(path.name + ".commits").unlink()
+    return path
+
+
+def test_a_damaged_page_is_found_before_the_first_mail_wherever_it_is(finished):
+    """Corrupt page: also one that nothing would read before the message that needs it."""
+    good, opened = finished.read_bytes(), []
+    for at in range(0, len(good), 4096):
+        finished.write_bytes(good[:at] + bytes(4096) + good[at + 4096:])
+        try:
+            Journal.open(str(finished), create=True).close()
+            opened.append(at)
+        except JournalError as error:
+            assert error.do
+    assert len(good) > 20 * 4096 and opened == []
+
+
+def test_damage_anywhere_is_a_sentence_or_nothing(finished, record_property):
+    """Bits, runs of octets and whole pages, at random."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance, path, found, good = random.Random(seed), finished, Counter(), finished.read_bytes()
 
     for _ in range(300):
         bad = bytearray(good)
         at, length = chance.randrange(len(bad)), chance.choice([1, 40, 4096])
         bad[at:at + length] = chance.randbytes(length) if length > 1 else bytes([bad[at] ^ 1 << chance.randrange(8)])
-        for file in tmp_path.iterdir():
+        for file in path.parent.iterdir():
             file.unlink()
         path.write_bytes(bad[:len(good)])
         try:

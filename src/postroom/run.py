@@ -14,6 +14,7 @@ from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.compose.build import Composer
 from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, RecipientError, RelayUnavailable, signalled
+from postroom.journal import place
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
 from postroom.message import Message
@@ -94,9 +95,10 @@ class Run:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
         self.campaign = load(self.options.campaign, secrets=True)
         relay = gate.relay_of(self.campaign, self.desk.secret)
-        for warning in gate.clear_text_warnings(self.campaign):
+        path = journal_path(self.options.journal, self.campaign.project.root)
+        for warning in (*gate.clear_text_warnings(self.campaign), *place.warnings(path)):
             self.desk.say(noted(warning))
-        return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.options.journal, self.campaign.project.root))
+        return self._with_journal(relay, self.campaign.smtp.account, path)
 
     def rehearse(self) -> int:
         """The same to a sandbox of its own, with a journal of its own that starts anew each time."""

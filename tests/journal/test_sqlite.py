@@ -171,7 +171,7 @@ def test_only_its_owner_can_read_it(journal, path, edition):
 
 
 def test_every_commit_is_durable(journal):
-    assert journal.rows.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal.rows.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
     assert journal.rows.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

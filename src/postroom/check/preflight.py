@@ -17,6 +17,7 @@ from postroom.read.providers import provider
 from postroom.words import count
 
 MOST_FAULTS, MOST_WARNINGS, FIRST_LINES = 1000, 1000, 5
+WRONG_CLOCK_SECONDS = 7 * 86_400  # no relay puts anybody off for longer
 
 
 NOW, LATE, ONCE_DUE = range(3)  # when somebody's turn is: in the table's order, behind everybody else, at a time of their own
@@ -219,7 +220,7 @@ class Preflight:
         self._found = True
         if not self._goes(line, own.address, delivery):
             return
-        if self.only is None and delivery is not None and delivery.state == DEFERRED and (delivery.due_at or 0) > self.now:
+        if self.only is None and self._waits(delivery):
             # It is checked now, because its time may come while others leave; a limit is about those who are next.
             return None if self.limit is not None else self._mailed(line, row, key, delivery, ONCE_DUE)
         # Somebody at whose mail the relay closed must not hold up everybody behind.
@@ -234,6 +235,10 @@ class Preflight:
             why = "with other attachments" if rule is None else "and `duplicates: error` allows none"
             raise RecipientError(f'"{shown(address)}" is the same recipient as in line {earlier}, {why}', Place(self.table.file, line),
                                  "name the columns that tell them apart, such as `key: [email, invoice]`, or say `duplicates: first`")
+
+    def _waits(self, delivery):
+        # A time that is too far off was written down by a clock that was wrong.
+        return delivery is not None and delivery.state == DEFERRED and self.now < (delivery.due_at or 0) < self.now + WRONG_CLOCK_SECONDS
 
     def _goes(self, line, address, delivery):
         if delivery is None or delivery.state in (PENDING, DEFERRED) or self.again:

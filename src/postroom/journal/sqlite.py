@@ -8,9 +8,10 @@ import os
 import sqlite3
 import time
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from postroom.errors import JournalError, JournalUnavailable
+from postroom.journal import guard
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               UNCERTAIN)
@@ -19,6 +20,7 @@ WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written d
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
+RESTORE = "restore it from a copy; it was left as it is"
 
 COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
@@ -33,31 +35,43 @@ class Journal:
 
     def __init__(self, path: str, rows: sqlite3.Connection, clock=time.time):
         self.path, self.rows, self.clock = path, rows, clock
+        self._guard = guard.Guard(path, rows.execute("SELECT salt FROM meta").fetchone()[0])
 
     @classmethod
     def open(cls, path: str, *, create: bool, clock=time.time) -> "Journal | None":
         """The journal at `path`; None where there is none and `create` is False.
 
-        Raises JournalError for a file that is not a journal of this version (never overwritten), JournalUnavailable
-        where it cannot be read or written now.
+        create: a run begins, so a missing one is made, and every page of one that is there is looked at.
+        Raises JournalError for a file that is not a journal of this version, is damaged, or is older than what was last written
+        here (never overwritten), JournalUnavailable where it cannot be read or written now.
         """
+        mark = guard.noted(path)
         if not os.path.exists(path):
             if not create:
                 return None
             _make_private(path)
+            mark = None
+        if os.path.exists(path) and not os.path.getsize(path):
+            # Before SQLite looks: it removes the -wal that it finds beside an empty file.
+            guard.check_age(path, mark, b"", 0)
         with _explained(path):
             rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             with _explained(path):
                 empty = not _is_ours(rows) and not rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                if empty:
+                    guard.check_age(path, mark, b"", 0)
                 if empty and not create:
                     rows.close()
                     return None
                 _prepare(rows, path, empty)
+                guard.check_age(path, mark, *rows.execute("SELECT salt, commits FROM meta").fetchone())
+                if create:
+                    _whole(rows, path)
+                return cls(path, rows, clock)
         except BaseException:
             rows.close()
             raise
-        return cls(path, rows, clock)
 
     def editions(self) -> list[EditionName]:
         """Every campaign and edition that was ever sent from here, the latest last."""
@@ -70,19 +84,46 @@ class Journal:
 
     def close(self) -> None:
         self.rows.close()
+        self._guard.close()
 
     @contextmanager
     def commit(self):
-        """One durable transaction: all of it or nothing."""
+        """One durable transaction: all of it or nothing. Raises JournalError where the file is no longer the one that was opened."""
         with _explained(self.path):
+            self._check()
             self.rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self.rows
+                self.rows.execute("UPDATE meta SET commits = commits + 1")
+                commits, = self.rows.execute("SELECT commits FROM meta").fetchone()
                 self.rows.execute("COMMIT")
             except BaseException:
                 if self.rows.in_transaction:
                     self.rows.execute("ROLLBACK")
                 raise
+        self._guard.note(commits)
+
+    def _check(self):
+        try:
+            self._guard.check()
+        except JournalError as error:
+            if saved := self._saved():
+                error.do = f"what this run knew of it is in {saved}: rename that to {os.path.basename(self.path)} before you run again, or people get two mails"
+            raise
+
+    def _saved(self):
+        """Where the journal is kept that is open here and has no name any more; None where it cannot be."""
+        path = f"{self.path}.{int(self.clock())}.saved"
+        try:
+            _make_private(path)
+            copy = sqlite3.connect(path)
+            try:
+                self.rows.backup(copy)
+            finally:
+                copy.close()
+        except (JournalUnavailable, sqlite3.Error):
+            return None
+        return path
 
 
 class Edition:
@@ -294,13 +335,25 @@ def _prepare(rows, path, empty):
         if not _is_ours(rows):
             for statement in TABLES.split(";"):
                 rows.execute(statement)
-            rows.execute("INSERT INTO meta VALUES(?, randomblob(16))", (VERSION,))
+            rows.execute("INSERT INTO meta(version, salt) VALUES(?, randomblob(16))", (VERSION,))
             rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         rows.execute("COMMIT")
     _migrate(rows, path)
-    rows.executescript("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
+    # EXTRA: should it not be in WAL mode, the folder is synced too behind each commit (sqlite.org/pragma.html#pragma_synchronous).
+    rows.executescript("PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
                        "PRAGMA temp_store = FILE; PRAGMA cache_size = -4000; "
                        "CREATE TEMP TABLE listed(key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;")
+
+
+def _whole(rows, path):
+    """Raises JournalError where a page is damaged: found now, not at the person on it."""
+    said, = rows.execute("PRAGMA quick_check(1)").fetchone()
+    if said == "ok":
+        strange = rows.execute(f"SELECT state FROM delivery WHERE state NOT IN ({_marks(MAY_FOLLOW)}) LIMIT 1", list(MAY_FOLLOW)).fetchone()
+        if strange is None:
+            return
+        said = f"{strange[0]!r} is no state"
+    raise JournalError(f"the journal is damaged ({said.splitlines()[-1]})", path, RESTORE)
 
 
 def _migrate(rows, path):
@@ -329,14 +382,31 @@ def _is_ours(rows):
 
 def _make_private(path):
     """An empty file that only its owner can read, before SQLite opens it: names and addresses are in it."""
+    folder = os.path.dirname(os.path.abspath(path))
     try:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        guard.forget(path)
+        _sync_folders(folder)
     except FileExistsError:
         pass
     except OSError as error:
         raise JournalUnavailable(f"the journal cannot be written: {(error.strerror or str(error)).lower()}", path,
                                  "make the folder writable, or choose another with --journal") from None
+
+
+def _sync_folders(folder):
+    """Have the folders on disk as well: SQLite syncs its own files, and a power cut may take a new folder with all that is in it (fsync(2))."""
+    while True:
+        with suppress(OSError):  # somebody else's folder above ours may not be read, and is not new either
+            file = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        if (above := os.path.dirname(folder)) == folder:
+            return
+        folder = above
 
 
 @contextmanager
@@ -346,11 +416,13 @@ def _explained(path):
         yield
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")):
-            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path,
-                               "restore it from a copy, or choose another with --journal; it was left as it is") from None
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")) or "decode" in str(error):
+            do = "choose another path with --journal; the file was left as it is" if name == "SQLITE_NOTADB" else RESTORE
+            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path, do) from None
         raise JournalUnavailable(f"the journal cannot be read or written: {error}", path,
                                  "make room or make it writable, then run again; what is in it is safe") from None
+    except UnicodeDecodeError:
+        raise JournalError("the journal is damaged (a text in it is not UTF-8)", path, RESTORE) from None
 
 
 def _marks(values):

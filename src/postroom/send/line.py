@@ -55,7 +55,7 @@ class Line:
             raise RelayUnavailable(f"the relay ends every session before it takes a message; the last one: {self._words or self._session.closed}", None,
                                    "run it again later to go on")
         if self._fruitless:
-            self._pause(FRUITLESS_WAIT * 2 ** self._fruitless)
+            self._pause(FRUITLESS_WAIT * 2 ** (self._fruitless - 1))
         give_up, wait = time.monotonic() + RECONNECT_SECONDS, FIRST_WAIT
         while True:
             try:

@@ -11,13 +11,16 @@ from postroom.outcome import MAY_FOLLOW, PENDING, SENT, UNCERTAIN
 
 RECONCILED = "reconcile"  # the phase of an attempt that was none: a verdict by evidence
 MOST_TEXT = 500
+# After kill -9 the kernel still delivers what it holds, so what was on the way may be taken for so long.
+SETTLED_SECONDS = 120
 AROUND_SECONDS, MOST_AROUND = 600, 100
 
 Witness = namedtuple("Witness", "message_id began ended")
 Witness.__doc__ = "A mail that the relay certainly took, by its own reply: between `began` and `ended`."
 
 Uncertain = namedtuple("Uncertain", "key message_id relay address line began ended before after around")
-Uncertain.__doc__ = """One uncertain delivery. It may have left between `began` and `ended`, at no other time; None where the journal cannot say.
+Uncertain.__doc__ = """One uncertain delivery. It may have left between `began` and `ended` and at no other time, and was taken within
+SETTLED_SECONDS from then or never; None where the journal cannot say.
 
 relay: host:port that it went to. address, line: the row's own, or None. before, after: the nearest Witness of the same relay that was
 done before it began, or that began after it ended, or None. around: Witnesses at about the same time, at most MOST_AROUND.
@@ -92,5 +95,5 @@ def _around(rows, began, ended, known):
 
     before = found("ended <= ? ORDER BY ended DESC LIMIT 1", began)
     after = found("began >= ? ORDER BY began LIMIT 1", ended)
-    around = found("ended >= ? AND began <= ? ORDER BY ended LIMIT ?", began - AROUND_SECONDS, ended, MOST_AROUND)
+    around = found("ended >= ? AND began <= ? ORDER BY ended LIMIT ?", began - AROUND_SECONDS, ended + SETTLED_SECONDS, MOST_AROUND)
     return before[0] if before else None, after[0] if after else None, tuple(around)

@@ -12,13 +12,13 @@ import zlib
 from collections import namedtuple
 
 from postroom.errors import PostroomError
+from postroom.journal import settle
 from postroom.journal.settle import Uncertain, Verdict
 from postroom.outcome import PENDING, SENT, UNCERTAIN
 from postroom.read.project import display, reason
 from postroom.reconcile.log_lines import EXIM, EXIM_ID, LINES_LOST, OTHER, POSTFIX, YEARLESS, Reader, exim_arrival, mentioned
 
-# After kill -9 the kernel still delivers what it holds; and two clocks are never the same.
-SETTLED_SECONDS, CLOCK_SECONDS = 120, 60
+CLOCK_SECONDS = 60  # by how much two clocks may drift apart between two mails
 # A log that says nothing for so long may have lost something. Below an hour, so that the change to summer time, which a log without zones
 # shows as a leap of an hour, counts as silence too; above half an hour, which is how often Debian's Exim runs its queue and says so.
 SILENCE_SECONDS = 2700
@@ -41,7 +41,7 @@ POSTFIX_REMOVED = re.compile(rb"([0-9A-Za-z]+): removed")
 EXIM_ARRIVED = re.compile(rb"(%s) <= (.*)" % EXIM_ID)
 EXIM_TO = re.compile(rb"(%s) (?:[=-]>|>>|\*>|\*\*|==) (.*?)(?: R=| T=|$)" % EXIM_ID)
 EXIM_DONE = re.compile(rb"(%s) Completed" % EXIM_ID)
-ROTATED = re.compile(r"(.*?)(?:\.(\d+))?(?:\.gz)?")
+ROTATED = re.compile(r"(.*?)(?:\.(\d{1,9}))?(?:\.gz)?", re.DOTALL)
 
 # Why what the log does not show stays uncertain all the same.
 NO_TIME = "the journal does not know when it left"
@@ -54,7 +54,7 @@ SILENT = f"the log is silent for {SILENCE_SECONDS // 60} minutes or more around 
 LOST = "the logging service says that it lost lines around then"
 GAPS = "the log lacks other mails that the relay took around then"
 CLOCK = "the relay's clock was set between the mails before and after it"
-TOO_SOON = "the log does not reach far enough past it; what was on the way may have arrived {} minutes later still, so try again with a newer log"
+TOO_SOON = "the log does not reach three minutes past the moment when its answer was lost, and so long it may have been on the way; try again with a newer log"
 BEGUN = "the log shows that the relay began to take it, and not what came of it"
 UNREAD = "the log names its Message-ID in a line that does not tell whether it was taken"
 OTHERS = "the relay took a mail with its Message-ID, and not for this address"
@@ -147,9 +147,9 @@ class _Log:
         least, most = before.at - case.before.ended, before.at - case.before.began
         if after.at - case.after.began < least - CLOCK_SECONDS or after.at - case.after.ended > most + CLOCK_SECONDS:
             return CLOCK
-        until = case.ended + most + SETTLED_SECONDS + CLOCK_SECONDS
+        until = case.ended + most + settle.SETTLED_SECONDS + CLOCK_SECONDS
         if before.track.end(before.stretch) < until:
-            return TOO_SOON.format(SETTLED_SECONDS // 60)
+            return TOO_SOON
         return before.track.missing(before.stretch, max(before.at, case.began + least - CLOCK_SECONDS), until)
 
     def _time(self, line, octets, file):
@@ -322,26 +322,27 @@ def _pieces(file):
 
 
 def _in_order(files):
-    """The oldest first, as far as the times at their beginnings tell."""
-    times = [file.first.at for file in files if file.first]
-    latest = max(times, default=0)
+    """The oldest first: by the times at their beginnings, and within one second by how rotation has numbered them."""
+    latest = max((file.first.at for file in files if file.first), default=0)
 
     def begun(file):
-        if file.first is None:
-            return latest
+        at = file.first.at if file.first else latest
         # Where no year is told, December comes before January.
-        next_year = file.first.sure == YEARLESS and latest - file.first.at > HALF_A_YEAR
-        return file.first.at + (A_YEAR if next_year else 0)
+        next_year = file.first and file.first.sure == YEARLESS and latest - at > HALF_A_YEAR
+        return at + (A_YEAR if next_year else 0), -_rotation(file)[1]
 
     return sorted(files, key=begun)
 
 
 def _follows(older, newer):
     """Whether rotation has named two files as neighbours: mail.log.2.gz, mail.log.1, mail.log."""
-    if older is None:
-        return False
-    (base, number), (other, next_number) = (ROTATED.fullmatch(file.path).groups() for file in (older, newer))
-    return base == other and int(number or 0) == int(next_number or 0) + 1
+    (base, number), (other, next_number) = _rotation(older), _rotation(newer)
+    return base == other and number == next_number + 1
+
+
+def _rotation(file):
+    base, number = ROTATED.fullmatch(file.path).groups()
+    return base, int(number or 0)
 
 
 def _is_for(address, told):

@@ -113,10 +113,10 @@ def _tell(verdicts, result):
         say("Nothing is uncertain.")
         return
     say(f"{count(len(verdicts), 'mail')} {'was' if len(verdicts) == 1 else 'were'} uncertain:")
-    if result["found"]:
-        say(f"  {result['found']:>7,} found: the relay took them, they are sent now")
-    if result["not_found"]:
-        say(f"  {result['not_found']:>7,} certainly not taken: the next `postroom send` sends them")
+    for number, one, several in ((result["found"], "found: the relay took it, so it is sent", "found: the relay took them, so they are sent"),
+                                 (result["not_found"], "certainly not taken: the next `postroom send` sends it", "certainly not taken: the next `postroom send` sends them")):
+        if number:
+            say(f"  {number:>7,} {one if number == 1 else several}")
     reasons = {}
     for one in verdicts:
         if one.state == UNCERTAIN:

@@ -27,7 +27,7 @@ POSTFIX_TAG = re.compile(rb"(postfix[\w.-]*)(?:/[\w.-]+)*/([\w-]+)\[(\d+)\]: ")
 EXIM_ID = rb"[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4})"
 EXIM_TEXT = re.compile(rb"(?:%s |exim \d|Start queue run|End queue run|SMTP |no host name found|Warning: |TLS |H=|unexpected |rejected )" % EXIM_ID)
 # rsyslog and journald say so themselves where they threw lines away.
-LINES_LOST = re.compile(rb"(?:rsyslogd|systemd-journald?)\S*: .*(?:messages lost due to rate-limiting|Suppressed \d+ messages|Missed \d+ )")
+LINES_LOST = re.compile(rb"(?:rsyslogd|systemd-journald?)[^\s:]*: .*(?:messages lost due to rate-limiting|Suppressed \d+ messages|Missed \d+ )")
 # A token of Exim's: what holds spaces is quoted.
 TOKEN = re.compile(rb'(?:[^\s"\\]|\\.|"(?:[^"\\]|\\.)*")+')
 MESSAGE_ID = re.compile(rb"[0-9a-f]{32}@[A-Za-z0-9.-]+")  # as compose/build.py makes them

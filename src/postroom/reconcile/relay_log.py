@@ -105,12 +105,13 @@ class _Log:
             understood = None
             if line is not None:
                 recognised += line.kind != OTHER
-                self._time(line, octets, file)
+                self._time(line, file)
                 if line.kind == POSTFIX:
                     understood = self._postfix(line, octets, file)
                 elif line.kind == EXIM:
                     understood = self._exim(line, octets, file)
-            self._unread.update(one for one in mentioned(octets) if one != understood and one in self._mails)
+            if named := mentioned(octets):
+                self._unread.update(one for one in named if one != understood and one in self._mails)
         if size and not recognised:
             raise PostroomError("this is no log of Postfix or Exim", file.name, "give the relay's mail log, such as /var/log/mail.log or Exim's mainlog")
 
@@ -152,12 +153,12 @@ class _Log:
             return TOO_SOON
         return before.track.missing(before.stretch, max(before.at, case.began + least - CLOCK_SECONDS), until)
 
-    def _time(self, line, octets, file):
+    def _time(self, line, file):
         if line.host not in self._tracks and len(self._tracks) < MOST_HOSTS:
             self._tracks[line.host] = _Track()
         track = self._tracks.get(line.host)
         self._at = track and (track, track.saw(line, file))
-        if track and LINES_LOST.search(octets):
+        if track and line.kind == OTHER and LINES_LOST.match(line.text):
             track.hole(track.last - LOST_SECONDS, track.last, LOST)
 
     def _postfix(self, line, octets, file):

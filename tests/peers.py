@@ -104,7 +104,7 @@ listen = 127.0.0.1
 ssl = required
 ssl_cert = <{root}/certificate.pem
 ssl_key = <{root}/key.pem
-auth_mechanisms = {mechanisms}
+auth_mechanisms = plain
 disable_plaintext_auth = yes
 mail_location = maildir:{root}/mail
 mail_uid = nobody
@@ -112,8 +112,8 @@ mail_gid = nogroup
 first_valid_uid = 1
 first_valid_gid = 1
 passdb {{
-  driver = static
-  args = password={password}
+  driver = passwd-file
+  args = scheme=PLAIN {root}/passwords
 }}
 userdb {{
   driver = static
@@ -270,11 +270,12 @@ class Exim:
 class Dovecot:
     """An IMAP server with a folder for sent mail, whose certificate is for localhost.
 
-    authority: a trustme.CA. special: whether the folder is marked as \\Sent. mechanisms: the logins by AUTHENTICATE that it offers.
+    authority: a trustme.CA. folder: its name, and as IMAP writes it. special: whether it is marked as \\Sent.
     """
 
-    def __init__(self, authority, password: str, folder: str = "Sent", special: bool = True, mechanisms: str = "plain"):
-        self._authority, self._password, self.folder, self._special, self._mechanisms = authority, password, folder, special, mechanisms
+    def __init__(self, authority, password: str, folder: tuple[str, str] = ("Sent", "Sent"), special: bool = True):
+        self._authority, self._password, self._special = authority, password, special
+        self.folder, self._coded = folder[0], f'"{folder[1]}"'
 
     def __enter__(self):
         self.root = Path(tempfile.mkdtemp(prefix="dovecot-"))
@@ -284,9 +285,10 @@ class Dovecot:
         certificate = self._authority.issue_cert("localhost")
         certificate.cert_chain_pems[0].write_to_path(self.root / "certificate.pem")
         certificate.private_key_pem.write_to_path(self.root / "key.pem")
+        (self.root / "passwords").write_text(f"ann@example.com:{self._password}\n")
         self.port, self.starttls_port = free_port(), free_port()
-        (self.root / "dovecot.conf").write_text(DOVECOT.format(root=self.root, password=self._password, folder=self.folder, port=self.port,
-                                                               starttls_port=self.starttls_port, mechanisms=self._mechanisms,
+        (self.root / "dovecot.conf").write_text(DOVECOT.format(root=self.root, folder=self.folder, port=self.port,
+                                                               starttls_port=self.starttls_port,
                                                                special="special_use = \\Sent" if self._special else ""))
         self._process = subprocess.Popen(["dovecot", "-F", "-c", self.root / "dovecot.conf"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                          stderr=subprocess.DEVNULL)
@@ -302,7 +304,7 @@ class Dovecot:
         """Put a mail into the folder for sent mail, as a submission server does."""
         line = self._line()
         try:
-            kind, said = line.append(f'"{self.folder}"', r"(\Seen)", None, octets)
+            kind, said = line.append(self._coded, r"(\Seen)", None, octets)
             assert kind == "OK", said
         finally:
             line.logout()
@@ -311,7 +313,7 @@ class Dovecot:
         """Every mail's flags in that folder."""
         line = self._line()
         try:
-            line.select(f'"{self.folder}"', readonly=True)
+            line.select(self._coded, readonly=True)
             return line.fetch("1:*", "(FLAGS)")[1]
         finally:
             line.logout()

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections import namedtuple
 
-from postroom.errors import PostroomError
+from postroom.errors import Place, PostroomError
 from postroom.journal import settle
 from postroom.journal.settle import Uncertain, Verdict
 from postroom.outcome import PENDING, SENT, UNCERTAIN
@@ -113,7 +113,7 @@ class _Log:
             if named := mentioned(octets):
                 self._unread.update(one for one in named if one != understood and one in self._mails)
         if size and not recognised:
-            raise PostroomError("this is no log of Postfix or Exim", file.name, "give the relay's mail log, such as /var/log/mail.log or Exim's mainlog")
+            raise PostroomError("this is no log of Postfix or Exim", Place(file.name), "give the relay's mail log, such as /var/log/mail.log or Exim's mainlog")
 
     def verdict(self, case):
         mails = self._mails.get((case.message_id or "").encode(), [])
@@ -309,9 +309,9 @@ class _File:
                 packed = file.peek(2)[:2] == b"\x1f\x8b"
                 yield from _pieces(gzip.GzipFile(fileobj=file) if packed else file)
         except (EOFError, gzip.BadGzipFile, zlib.error):
-            raise PostroomError("the packed file ends too soon or is damaged", self.name, "copy it once more") from None
+            raise PostroomError("the packed file ends too soon or is damaged", Place(self.name), "copy it once more") from None
         except OSError as error:
-            raise PostroomError(f"the log cannot be read: {reason(error)}", self.name, "correct the path, or ask who runs the relay for a copy") from None
+            raise PostroomError(f"the log cannot be read: {reason(error)}", Place(self.name), "correct the path, or ask who runs the relay for a copy") from None
 
 
 def _pieces(file):

@@ -75,6 +75,8 @@ def _connected(imaplib, host, port, ca_file):
             return imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=ANSWER_SECONDS)
         line = imaplib.IMAP4(host, port, timeout=ANSWER_SECONDS)
         try:
+            if "STARTTLS" not in line.capabilities:
+                raise RelayRefused("the IMAP server does not offer STARTTLS, so nothing was sent in clear", where, "give the port for TLS, usually 993")
             line.starttls(context)
         except BaseException:
             line.shutdown()
@@ -85,10 +87,6 @@ def _connected(imaplib, host, port, ca_file):
                            "correct the host's name, or name the CA's file in `ca_file`") from None
     except ssl.SSLError as error:
         raise RelayRefused(f"TLS did not come about ({error.reason or error})", where, "give the port for TLS, usually 993") from None
-    except imaplib.IMAP4.abort as error:
-        raise RelayUnavailable(f"the IMAP server closes: {_words(error)}", where, "run it again later") from None
-    except imaplib.IMAP4.error as error:
-        raise RelayRefused(f"the IMAP server offers no STARTTLS, so nothing was sent in clear ({_words(error)})", where, "give the port for TLS, usually 993") from None
 
 
 class _Mailbox:
@@ -180,7 +178,7 @@ def _utf7(name):
     import base64
 
     if re.search(r"[\x00-\x1f\x7f]", name):
-        raise PostroomError("a folder's name holds no control characters", "--folder", "correct it")
+        raise PostroomError("a folder's name holds no control characters", None, "correct --folder")
 
     def coded(found):
         octets = base64.b64encode(found[0].encode("utf-16-be", "surrogatepass")).rstrip(b"=").replace(b"/", b",")

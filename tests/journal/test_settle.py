@@ -64,7 +64,7 @@ def test_an_uncertain_mail_has_the_times_between_which_it_left_and_the_nearest_w
 
     assert uncertain(run.edition) == [
         Uncertain("cid@example.com", "cid@id", "relay.test:25", "cid@example.com", 2, NOON + 20, NOON + 30, Witness("bob@id", NOON + 10, NOON + 11),
-                  Witness("dan@id", NOON + 40, NOON + 41), tuple(Witness(f"{name}@id", NOON + at, NOON + at + 1) for name, at in (("ann", 0), ("bob", 10), ("dan", 40), ("eve", 50))))]
+                  Witness("dan@id", NOON + 40, NOON + 41), tuple(Witness(f"{name}@id", NOON + at, NOON + at + 1) for name, at in (("bob", 10), ("ann", 0), ("dan", 40), ("eve", 50))))]
 
 
 def test_only_what_the_same_relay_took_for_sure_bears_witness(run):
@@ -107,6 +107,26 @@ def test_a_repeat_may_have_left_since_the_first_mail_and_until_the_last(run):
     [case] = uncertain(run.edition)
 
     assert (case.began, case.ended) == (NOON, NOON + 500)
+
+
+def test_what_went_by_several_accounts_in_turn_has_no_relay(run):
+    """One log would tell of one of them."""
+    run.mail("ann", 0, 5, UNCERTAIN)
+    run.edition.account = "another account"
+    run.mail("ann", 0, 15, UNCERTAIN)
+
+    assert [case.relay for case in uncertain(run.edition)] == [None]
+
+
+def test_a_clock_that_was_wrong_for_a_while_makes_no_witness(run):
+    """Attempts are in order whatever the clock said: what was written before it is not after it."""
+    run.mail("ann", 100, 101, SENT)
+    run.mail("bob", 20, 30, UNCERTAIN)
+    run.mail("cid", 5, 6, SENT)
+
+    [case] = uncertain(run.edition)
+
+    assert (case.before, case.after) == (None, None)
 
 
 def test_what_was_leaving_when_a_run_died_may_have_left_until_it_was_found(run):

@@ -164,6 +164,10 @@ def test_where_the_journal_does_not_know_when_it_left_nothing_is_proven(writer, 
     assert judged(case(began=None), whole(writer)) == (UNCERTAIN, relay_log.NO_TIME)
 
 
+def test_one_log_proves_nothing_of_what_went_by_several_relays(writer, judged):
+    assert judged(case(relay=None), whole(writer)) == (UNCERTAIN, relay_log.MOVED)
+
+
 def test_a_missing_file_between_two_rotated_ones_proves_nothing(writer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mail.log.3").write_text(writer.took(-60, BEFORE))

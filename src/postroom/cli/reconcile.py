@@ -94,11 +94,13 @@ def _in_sent_folder(arguments, campaign, cases):
 
     relay = relay_of(campaign, asked if interactive() else None)
     if relay.username is None:
-        raise CampaignError("the campaign has no login, and a Sent folder wants one", campaign.place("smtp"), "give `username` under `smtp`, or use --relay-log")
+        raise CampaignError("the campaign has no login, and a Sent folder wants one", campaign.place("smtp"),
+                            "give `username` under `smtp`, or use --relay-log")
     host, port = arguments.imap_host or (sent_folder.host_of(relay.host), sent_folder.TLS_PORT)
     if host is None:
         raise CampaignError(f'which IMAP server belongs to "{relay.host}" is not known', campaign.place("smtp", "host"), "name it: --imap-host HOST")
-    return sent_folder.judge(cases, host, port, relay.username, relay.password.get_secret_value, token=relay.token, ca_file=relay.ca_file, folder=arguments.folder)
+    return sent_folder.judge(cases, host, port, relay.username, relay.password.get_secret_value, token=relay.token, ca_file=relay.ca_file,
+                             folder=arguments.folder)
 
 
 def _counted(verdicts):
@@ -113,10 +115,11 @@ def _tell(verdicts, result):
         say("Nothing is uncertain.")
         return
     say(f"{count(len(verdicts), 'mail')} {'was' if len(verdicts) == 1 else 'were'} uncertain:")
-    for number, one, several in ((result["found"], "found: the relay took it, so it is sent", "found: the relay took them, so they are sent"),
-                                 (result["not_found"], "certainly not taken: the next `postroom send` sends it", "certainly not taken: the next `postroom send` sends them")):
-        if number:
-            say(f"  {number:>7,} {one if number == 1 else several}")
+    found, absent = result["found"], result["not_found"]
+    if found:
+        say(f"  {found:>7,} found: the relay took {_it(found)}, so {'it is' if found == 1 else 'they are'} sent")
+    if absent:
+        say(f"  {absent:>7,} certainly not taken: the next `postroom send` sends {_it(absent)}")
     reasons = {}
     for one in verdicts:
         if one.state == UNCERTAIN:
@@ -126,6 +129,10 @@ def _tell(verdicts, result):
     if reasons:
         say("Try again with more of the log, or decide: `postroom send CAMPAIGN --uncertain resend` (somebody may get it twice)\n"
             "or `--uncertain skip` (somebody may get nothing).")
+
+
+def _it(number):
+    return "it" if number == 1 else "them"
 
 
 def _server(text):

@@ -22,8 +22,8 @@ Uncertain = namedtuple("Uncertain", "key message_id relay address line began end
 Uncertain.__doc__ = """One uncertain delivery. It may have left between `began` and `ended` and at no other time, and was taken within
 SETTLED_SECONDS from then or never; None where the journal cannot say.
 
-relay: host:port that it went to. address, line: the row's own, or None. before, after: the nearest Witness of the same relay that was
-done before it began, or that began after it ended, or None. around: Witnesses at about the same time, at most MOST_AROUND.
+relay: host:port that it went to; None where it went by several accounts in turn. address, line: the row's own, or None. before, after: the nearest Witness of the same relay that was
+done before it began, or that began after it ended, or None. around: the nearest Witnesses at about the same time, at most MOST_AROUND.
 """
 
 Verdict = namedtuple("Verdict", "uncertain state text")
@@ -36,14 +36,17 @@ def uncertain(edition) -> list[Uncertain]:
         # A repeat keeps the Date of the first mail that may have arrived. What an earlier verdict found not to be taken is over.
         found = rows.execute("SELECT d.key, d.message_id, d.relay, d.address, d.line, max(d.date, "
                              "ifnull((SELECT max(at) FROM attempt a WHERE a.campaign = d.campaign AND a.key = d.key AND a.variant = d.variant "
-                             "AND a.phase = ? AND a.state = ?), 0)), "
-                             "(SELECT max(at) FROM attempt a WHERE a.campaign = d.campaign AND a.key = d.key AND a.variant = d.variant) "
-                             "FROM delivery d WHERE d.campaign = ? AND d.state = ? ORDER BY d.line, d.key",
+                             "AND a.phase = ? AND a.state = ?), 0)), max(a.at), max(a.id) "
+                             "FROM delivery d LEFT JOIN attempt a ON a.campaign = d.campaign AND a.key = d.key AND a.variant = d.variant "
+                             "WHERE d.campaign = ? AND d.state = ? GROUP BY d.key, d.variant ORDER BY d.line, d.key",
                              (RECONCILED, PENDING, edition.id, UNCERTAIN)).fetchall()
+        moved = {key for key, in rows.execute("SELECT key FROM account_use WHERE campaign = ? GROUP BY key HAVING count(DISTINCT account) > 1",
+                                              (edition.id,))}
         witnesses, cases = {}, []
         for relay in {row[2] for row in found}:
             with _witnesses_of(rows, relay):
-                cases += [Uncertain(*row, *_around(rows, *row[5:7], witnesses)) for row in found if row[2] == relay]
+                cases += [Uncertain(row[0], row[1], None if row[0] in moved else relay, *row[3:7], *_around(rows, *row[5:], witnesses))
+                          for row in found if row[2] == relay]
     order = {row[0]: number for number, row in enumerate(found)}
     return sorted(cases, key=lambda case: order[case.key])
 
@@ -72,7 +75,7 @@ def settle(edition, verdicts: list[Verdict]) -> None:
 @contextmanager
 def _witnesses_of(rows, relay):
     """A temporary table of what this relay took, of all campaigns. What was settled by evidence bears no witness, nor what went twice."""
-    rows.execute("CREATE TEMP TABLE witness AS SELECT d.message_id, d.date AS began, max(a.at) AS ended FROM delivery d "
+    rows.execute("CREATE TEMP TABLE witness AS SELECT d.message_id, d.date AS began, max(a.at) AS ended, max(a.id) AS number FROM delivery d "
                  "JOIN attempt a ON a.campaign = d.campaign AND a.key = d.key AND a.variant = d.variant "
                  "WHERE d.relay = ? AND d.state = ? AND NOT d.may_have_arrived AND d.message_id IS NOT NULL AND d.date IS NOT NULL "
                  "AND a.state = ? AND a.phase IS NOT ? GROUP BY d.campaign, d.key, d.variant", (relay, SENT, SENT, RECONCILED))
@@ -84,8 +87,11 @@ def _witnesses_of(rows, relay):
         rows.execute("DROP TABLE temp.witness")
 
 
-def _around(rows, began, ended, known):
-    """The Witnesses before, after and around these times. known: keeps one of each, since neighbours share them."""
+def _around(rows, began, ended, number, known):
+    """The Witnesses before, after and around these times. known: keeps one of each, since neighbours share them.
+
+    number: of the last attempt; attempts are in order whatever the clock said.
+    """
     if began is None or ended is None:
         return None, None, ()
 
@@ -93,7 +99,10 @@ def _around(rows, began, ended, known):
         some = [Witness(*row) for row in rows.execute(f"SELECT message_id, began, ended FROM temp.witness WHERE {words}", values)]
         return [known.setdefault(one, one) for one in some]
 
-    before = found("ended <= ? ORDER BY ended DESC LIMIT 1", began)
-    after = found("began >= ? ORDER BY began LIMIT 1", ended)
-    around = found("ended >= ? AND began <= ? ORDER BY ended LIMIT ?", began - AROUND_SECONDS, ended + SETTLED_SECONDS, MOST_AROUND)
+    before = found("ended <= ? AND number < ? ORDER BY ended DESC LIMIT 1", began, number)
+    after = found("began >= ? AND number > ? ORDER BY began LIMIT 1", ended, number)
+    until = ended + SETTLED_SECONDS
+    # What began by then has ended soon after: nobody waits longer for a reply. The second bound lets an index answer.
+    around = found("ended BETWEEN ? AND ? AND began <= ? ORDER BY abs(ended - ?) LIMIT ?",
+                   began - AROUND_SECONDS, until + AROUND_SECONDS, until, began, MOST_AROUND)
     return before[0] if before else None, after[0] if after else None, tuple(around)

@@ -32,9 +32,10 @@ MOST_MAILS, MOST_TOLD = 50, 200
 
 # The queue ID is hexadecimal, or with `enable_long_queue_ids` of letters and digits (postconf(5)).
 POSTFIX_CLIENT = re.compile(rb"([0-9A-Za-z]+): client=")
-POSTFIX_BROKEN = re.compile(rb"(?:lost connection|timeout|too many errors) after (?:DATA|BDAT) \(")
+# Seen of Postfix 3.7: a client that is gone before the end of data leaves such a line of smtpd's, one that is gone behind it leaves none.
+POSTFIX_BROKEN = re.compile(rb"(?:lost connection|timeout) after (?:DATA|BDAT) \(")
 POSTFIX_MESSAGE_ID = re.compile(rb"([0-9A-Za-z]+): message-id=<([^<>\s]+)>")
-POSTFIX_REFUSED = re.compile(rb"([0-9A-Za-z]+): (?:milter-|proxy-)?reject: (?:header |body |END-OF-MESSAGE |DATA |BDAT )")
+POSTFIX_REFUSED = re.compile(rb"([0-9A-Za-z]+): (?:milter-)?reject: (?:header |body |END-OF-MESSAGE )")
 POSTFIX_QUEUED = re.compile(rb"([0-9A-Za-z]+): from=<.*>, size=\d+, nrcpt=\d+ \(queue active\)")
 POSTFIX_TO = re.compile(rb"([0-9A-Za-z]+): (to=<.*?), relay=")
 POSTFIX_REMOVED = re.compile(rb"([0-9A-Za-z]+): removed")
@@ -45,6 +46,7 @@ ROTATED = re.compile(r"(.*?)(?:\.(\d{1,9}))?(?:\.gz)?", re.DOTALL)
 
 # Why what the log does not show stays uncertain all the same.
 NO_TIME = "the journal does not know when it left"
+MOVED = "it went to several relays or accounts in turn, and one log tells of one"
 NO_BEFORE = "the journal knows no mail that the relay took before it, which the log would have to show as well"
 NO_AFTER = "the journal knows no mail that the relay took after it, which the log would have to show as well; send another, then try again"
 NOT_BEFORE = "the log does not show the mail that the relay took just before it: it begins too late, has a gap, or is another relay's"
@@ -135,6 +137,8 @@ class _Log:
         """What is missing for the log to prove that a mail it does not show was not taken; None where nothing is."""
         if case.began is None or case.ended is None or not case.message_id:
             return NO_TIME
+        if case.relay is None:
+            return MOVED
         if case.before is None or case.after is None:
             return NO_BEFORE if case.before is None else NO_AFTER
         before, after = (self._sightings[one.message_id.encode()] for one in (case.before, case.after))
@@ -311,7 +315,8 @@ class _File:
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise PostroomError("the packed file ends too soon or is damaged", Place(self.name), "copy it once more") from None
         except OSError as error:
-            raise PostroomError(f"the log cannot be read: {reason(error)}", Place(self.name), "correct the path, or ask who runs the relay for a copy") from None
+            raise PostroomError(f"the log cannot be read: {reason(error)}", Place(self.name),
+                                "correct the path, or ask who runs the relay for a copy") from None
 
 
 def _pieces(file):

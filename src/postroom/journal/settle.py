@@ -22,8 +22,9 @@ Uncertain = namedtuple("Uncertain", "key message_id relay address line began end
 Uncertain.__doc__ = """One uncertain delivery. It may have left between `began` and `ended` and at no other time, and was taken within
 SETTLED_SECONDS from then or never; None where the journal cannot say.
 
-relay: host:port that it went to; None where it went by several accounts in turn. address, line: the row's own, or None. before, after: the nearest Witness of the same relay that was
-done before it began, or that began after it ended, or None. around: the nearest Witnesses at about the same time, at most MOST_AROUND.
+relay: host:port that it went to; None where it went by several accounts in turn. address, line: the row's own, or None.
+before, after: the nearest Witness of the same relay that was done before it began, or that began after it ended, or None.
+around: the nearest Witnesses at about the same time, at most MOST_AROUND.
 """
 
 Verdict = namedtuple("Verdict", "uncertain state text")

@@ -165,7 +165,7 @@ class SmtpSink:
         self.root.chmod(0o777)
         self.port = free_port()
         as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
-        self._log = open(self.root / "log", "wb")
+        self._log, self._read, self._ends = open(self.root / "log", "wb"), 0, 0
         self._process = subprocess.Popen(["smtp-sink", "-v", *as_nobody, "-R", self.root, "-D", "mail.", f"127.0.0.1:{self.port}", "64"],
                                          stdout=self._log, stderr=subprocess.STDOUT)
         greeted(self.port)
@@ -183,6 +183,26 @@ class SmtpSink:
     def recipients_seen(self) -> int:
         """How many RCPT commands it took."""
         return (self.root / "log").read_text().lower().count(": rcpt to:")
+
+    def accepted(self) -> int:
+        """How many mails it took so far; cheap, to be asked often."""
+        with open(self.root / "log", "rb") as log:
+            log.seek(self._read)
+            lines = log.read().split(b"\n")
+        self._read += sum(map(len, lines[:-1])) + len(lines) - 1
+        self._ends += lines[:-1].count(b"smtp-sink: .")
+        return self._ends
+
+    def drained(self) -> list[Taken]:
+        """What it took, once every line to it is closed and nothing is added any more: the kernel delivers what a killed process had handed over."""
+        before, until = None, time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            log = (self.root / "log").read_bytes()
+            if log == before and log.count(b": connect (") == log.count(b": disconnect"):
+                return self.mails()
+            before = log
+            time.sleep(0.02)
+        raise TimeoutError("smtp-sink is still at it")
 
     def mails(self) -> list[Taken]:
         dumps = b"".join(path.read_bytes() for path in self.root.glob("mail.*"))

@@ -85,6 +85,10 @@ class RelayUnavailable(PostroomError):
     exit_code = TRY_LATER
 
 
+class LoginPutOff(RelayUnavailable):
+    """The relay takes no login for now; there is nothing wrong with the password as far as it says."""
+
+
 class JournalError(PostroomError):
     """The journal cannot be used as it is: foreign, newer, broken, or it remembers another campaign."""
 

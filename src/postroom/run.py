@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from postroom.address import shown
+from postroom.address import AddressError, folded, parse_mailbox, shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.compose.build import Composer
-from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
+from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, RecipientError, RelayUnavailable, signalled
+from postroom.journal import place
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
 from postroom.message import Message
@@ -22,10 +23,12 @@ from postroom.read.campaign import Campaign, load
 from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
 from postroom.send import gate, loop
+from postroom.send.departures import Departures, in_turn
 from postroom.send.interrupt import Interrupt
-from postroom.send.line import Line, logged_in
+from postroom.send.line import LOGIN_WAIT_SECONDS, Line, logged_in
+from postroom.send.patience import Patience
 from postroom.send.progress import Progress
-from postroom.send.queue import Queue, departures
+from postroom.send.queue import Queue
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
@@ -33,6 +36,7 @@ from postroom.words import as_json, count, duration, explained, noted, sentence,
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
+REST_SECONDS = 30
 COUNTS = ("recipients", *STATES, "skipped_reasons", "remaining", "due_at")
 
 
@@ -44,6 +48,11 @@ class Options:
     yes: bool = False
     dry_run: bool = False
     limit: int | None = None
+    only: str | None = None
+    again: bool = False
+    at_most: int | None = None
+    wait: bool = False
+    new: bool = False
     uncertain: str | None = None
     accept_changes: bool = False
     journal: str | None = None
@@ -74,6 +83,7 @@ class Run:
     def __init__(self, options: Options, desk: Desk):
         self.options, self.desk = options, desk
         self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = self.page = None
+        self._login_asked = False
         self.started = time.monotonic()
 
     @property
@@ -85,9 +95,10 @@ class Run:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
         self.campaign = load(self.options.campaign, secrets=True)
         relay = gate.relay_of(self.campaign, self.desk.secret)
-        for warning in gate.clear_text_warnings(self.campaign):
+        path = journal_path(self.options.journal, self.campaign.project.root)
+        for warning in (*gate.clear_text_warnings(self.campaign), *place.warnings(path)):
             self.desk.say(noted(warning))
-        return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.options.journal, self.campaign.project.root))
+        return self._with_journal(relay, self.campaign.smtp.account, path)
 
     def rehearse(self) -> int:
         """The same to a sandbox of its own, with a journal of its own that starts anew each time."""
@@ -126,12 +137,20 @@ class Run:
             finally:
                 if journal:
                     journal.close()
+        if not self.options.sandbox:
+            self._not_begun_by_accident(path)
         with RunLock(path, name, edition):
             journal = Journal.open(path, create=True)
             try:
                 return self._run(journal.edition(name, edition), relay, account)
             finally:
                 journal.close()
+
+    def _not_begun_by_accident(self, path):
+        """A build machine is made anew each time: without its journal it would mail everybody again."""
+        if self.options.yes and not self.options.new and os.environ.get("CI", "").lower() not in ("", "0", "false") and not os.path.exists(path):
+            raise JournalError("there is no journal, and CI is set: on a machine that is made anew each time, everybody would be mailed again", display(path),
+                               "keep the journal between the runs (--journal), or say --new for the very first one")
 
     def _dry_run(self, edition, relay, account):
         self.before = edition.counts(running=False) if edition else None
@@ -146,7 +165,7 @@ class Run:
         self.before = edition.counts(running=False)
         composer = self._composer(edition)
         self._preflight(composer, edition.states)
-        if not self.checked.going:
+        if not self.checked.going and not (self.checked.waiting and self.options.wait):
             self._enrol(edition, composer)
             return self._finished(edition, None)
         if not self._needs_no_answer() and self.desk.ask is None:
@@ -155,14 +174,15 @@ class Run:
         with Interrupt() as interrupt:
 
             def session():
-                return logged_in(relay, transcript, interrupt.wake)
+                return logged_in(relay, transcript, interrupt.wake, put_off=lambda error: self._login_put_off(error, interrupt))
 
             line = Line(session, gate.passed(session, self.checked), self._messages_per_session(), interrupt.pause, relay)
             try:
                 self._confirmation(edition, composer, relay, account)
                 self._ask()
                 self._enrol(edition, composer)
-                edition.begin_run(relay.name, account, composer.now.timestamp())
+                edition.send_again(self.checked.renewed)
+                edition.begin_run(relay.name, account, composer.now.timestamp(), tuple(window for window in self._rate() if window.seconds >= QUOTA_SECONDS))
                 with interrupt.held():
                     closed_by, number = self._loop(edition, composer, line, interrupt), interrupt.signal
                     line.quit()
@@ -232,13 +252,25 @@ class Run:
                 self.desk.say(f"\rchecked {seen:,} rows", end="")
 
         self.checked = Preflight(composer, states, time.time(), self.options.limit, self.options.uncertain == "resend",
-                                 self.options.accept_changes).run(tell)
+                                 self.options.accept_changes, self._only(), self.options.again).run(tell)
         if shows and seen >= 2000:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
             self.desk.say(noted(note))
         self._look_again()
         self.checked.passed()
+        if self.options.at_most is not None and self.checked.recipients > self.options.at_most:
+            raise RecipientError(f"there are {count(self.checked.recipients, 'recipient')}, more than the {self.options.at_most:,} that --at-most allows",
+                                 Place(composer.table.file), "look whether this is the right table")
+
+    def _only(self):
+        if self.options.only is None:
+            return None
+        try:
+            mailbox = parse_mailbox(self.options.only)
+        except AddressError as error:
+            raise RecipientError(f"--only: {error}", None, "give one mail address") from None
+        return folded(mailbox.address if mailbox else self.options.only)
 
     def _enrol(self, edition, composer):
         if self.options.uncertain == "skip":
@@ -248,12 +280,40 @@ class Run:
 
     def _loop(self, edition, composer, line, interrupt):
         self.progress = Progress(self.checked.going, quiet=self.options.quiet or self.options.debug)
-        queue = Queue(departures(composer, self.checked.plan))
+        queue = Queue(Departures(composer, self.checked.plan), Patience(self._stop_after(), self.options.wait))
+
+        def rest(until, quota):
+            return self._rest(until, quota, interrupt)
+
         try:
-            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came)
+            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came, rest)
         finally:
             self.progress.close()
         return queue.closed_by
+
+    def _rest(self, until, quota, interrupt):
+        """Nothing may leave before `until`: sleep where the person said so, else why the run ends."""
+        at = datetime.datetime.fromtimestamp(until).astimezone()
+        windows = ", ".join(window_words(window) for window in self._rate() if window.seconds >= QUOTA_SECONDS)
+        if not self.options.wait:
+            return loop.ALL_PUT_OFF if not quota else RelayUnavailable(
+                f"the account's {windows} are used up; the next message may leave at {at:%Y-%m-%d %H:%M %Z}", None, "run it again then to go on, or have it --wait")
+        self.progress.note(f"Waiting until {at:%Y-%m-%d %H:%M %Z}: {f'{windows} are used up' if quota else 'all that is left was put off by the relay'}. Ctrl-C ends it.")
+        # In portions, because the clock may be set meanwhile.
+        while (left := until - time.time()) > 0 and not interrupt.pause(min(left, REST_SECONDS)):
+            pass
+        return None
+
+    def _login_put_off(self, error, interrupt):
+        """The relay takes no login for now: it is asked once more a minute later, never in a loop."""
+        if self._login_asked:
+            return False
+        self._login_asked = True
+        self.desk.say(visible(f"{error} Trying once more in {LOGIN_WAIT_SECONDS} seconds."))
+        return not interrupt.pause(LOGIN_WAIT_SECONDS)
+
+    def _stop_after(self):
+        return self.campaign.delivery.stop_after
 
     def _rate_words(self, edition, rate):
         going, quotas = self.checked.going, tuple(window for window in rate if window.seconds >= QUOTA_SECONDS)
@@ -338,7 +398,7 @@ class Run:
             self.desk.say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
                 f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
         # A signal that came while the last of them was finished left nothing to go on with.
-        if self.error or closed_by is not None and counts["pending"]:
+        if self.error or closed_by == loop.INTERRUPTED and counts["pending"]:
             self.desk.say(f"Go on with: {again}")
             return self.error.exit_code if self.error else signalled(number)
         if counts["pending"]:
@@ -383,7 +443,7 @@ def foreseen(campaign: Campaign, journal: str | None, limit: int | None, guessed
         if known:
             known.close()
     checked = Preflight(composer, lambda keys: {}, time.time(), limit=limit).run().passed()
-    return departures(composer, checked.plan)
+    return in_turn(composer, checked.plan)
 
 
 def _before(counts):

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             signal.signal(number, _ended)
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as interrupt:
         return signalled(*interrupt.args or (signal.SIGINT,))
     except BrokenPipeError:
@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _run(words):
+def run(words: list[str]) -> int:
+    """One command, as main() does it but for what belongs to a process: signals, streams, the last resort."""
     named = next((word for word in words if word in COMMANDS), None)
     parser = argparse.ArgumentParser(prog="postroom", description="Campaigns as code: write, look, send, go on.")
     parser.add_argument("--version", action="version", version=f"postroom {__version__}")

@@ -4,7 +4,7 @@ import os
 
 from postroom.cli.output import document, explain, say
 from postroom.errors import PostroomError
-from postroom.words import as_json
+from postroom.words import as_json, noted
 
 
 def options(parser):
@@ -13,6 +13,7 @@ def options(parser):
 
 
 def run(arguments) -> int:
+    from postroom.journal import place
     from postroom.journal.sqlite import Journal
     from postroom.read.project import Project, journal_path
 
@@ -20,6 +21,8 @@ def run(arguments) -> int:
         project = Project(arguments.campaign or os.path.join(os.getcwd(), "campaign.yaml"))
         path = journal_path(arguments.journal, project.root)
         wanted = _wanted(arguments.campaign) if arguments.campaign else None
+        for warning in place.warnings(path):
+            say(noted(warning))
         journal = Journal.open(path, create=False)
         try:
             found = _editions(journal, path, wanted)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from postroom.errors import LoginRefused, PostroomError, RelayRefused, RelayUnavailable
+from postroom.errors import LoginPutOff, LoginRefused, PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.smtp import auth
 from postroom.smtp.protocol import DATA, END, FITTING, GREETING, LONE_DOT, Heard, Protocol
@@ -410,7 +410,9 @@ def _refusal(reply: Reply, phase: str, to: str, relay: Relay, do: str | None = N
     """What a reply that opens no session means: by what is known of this relay, else by its code. The relay's own words stand beside it."""
     meaning = meaning_of(reply, phase, relay.meanings)
     later = meaning.action in LATER_WORKS if meaning else not reply.is_permanent
-    kind = RelayUnavailable if later else LoginRefused if phase == AUTH else RelayRefused
+    # A lock (5xx) is not over in a minute.
+    unavailable = LoginPutOff if phase == AUTH and reply.is_transient else RelayUnavailable
+    kind = unavailable if later else LoginRefused if phase == AUTH else RelayRefused
     if meaning:
         return kind(f'{meaning.what.rstrip(".。")} ("{reply}")', relay.name, meaning.do)
     return kind(f'{to} was refused: "{reply}"', relay.name, do or ("change what the relay names" if reply.is_permanent else "run it again later"))

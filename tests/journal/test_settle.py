@@ -38,7 +38,7 @@ class Run:
         self.clock.now = NOON + left
         self.edition.turn([], [message])
         self.clock.now = NOON + ended
-        self.edition.turn([Fate(message, state, "reason", SESSION, "end of data", text="words")], [])
+        self.edition.turn([Fate(message, state, "reason", SESSION, "end of data", text="words", wait=300)], [])
 
     def attempts(self, name):
         return self.journal.rows.execute("SELECT state, phase, text, number FROM attempt WHERE key = ? ORDER BY id", (f"{name}@example.com",)).fetchall()

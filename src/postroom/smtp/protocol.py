@@ -12,7 +12,8 @@ CHUNKED    whole transactions stream, each begun with RSET (RFC 3030); RSET, bec
 The session writes in LOCKSTEP so far. Three promises that a change must keep:
 1. A message whose own recipient was put off is not handed on to the others: they would get it twice. So a message for
    several addresses waits for its RCPT replies before DATA or BDAT, in every mode.
-2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel.
+2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel. So a 2xx before that is
+   another command's reply, while a refusal before it counts.
 3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left.
 """
 
@@ -69,6 +70,11 @@ class Protocol:
         """Whether no octet of a reply is waiting for the rest."""
         return self._reader.is_empty
 
+    @property
+    def spoke_unasked(self) -> bool:
+        """Whether the relay said something, if only a part of it, for which nothing was asked."""
+        return bool(self.broken or self.closing) or not self.between_replies
+
     def conceal(self, secrets: list[bytes]) -> None:
         """From now on these never come out of a reply's text."""
         self._reader.secrets = secrets
@@ -101,8 +107,8 @@ class Protocol:
                 self._reset_first = False
                 self._steps.appendleft(step)
                 step = _Step(RSET, b"RSET\r\n")
-            self._expected.append(_Expected(step.phase, step.transaction, step.address))
             self._handed_out += len(step.octets)
+            self._expected.append(_Expected(step.phase, step.transaction, step.address, self._handed_out))
             if step.transaction is not None:
                 step.transaction.due += 1
                 if step.phase == END:
@@ -149,11 +155,18 @@ class Protocol:
             return None
         expected = self._expected.popleft()
         events.append(Heard(expected.phase, reply))
+        early = self._written < expected.ends_at
         if str(reply.code)[0] not in FITTING.get(expected.phase, "2345"):
             self._expected.appendleft(expected)
             self.broken = f'the relay answers "{reply}" to {expected.phase}'
+        elif early and (expected.phase != END or reply.is_positive):
+            self._expected.appendleft(expected)
+            self.broken = f'the relay answers "{reply}" to {expected.phase} before it had all of it'
         elif expected.transaction is not None:
             self._advance(expected, reply, events)
+            if early:
+                # Some servers close now, some read the rest in silence, some answer it once more: no count of replies holds from here on.
+                self.broken = f'the relay refuses a message before it had all of it: "{reply}"'
         return None
 
     def _advance(self, expected, reply, events):
@@ -228,7 +241,7 @@ class _Transaction:
 
 
 _Step = namedtuple("_Step", "phase octets transaction address", defaults=(None, None))
-_Expected = namedtuple("_Expected", "phase transaction address", defaults=(None, None))
+_Expected = namedtuple("_Expected", "phase transaction address ends_at", defaults=(None, None, 0))
 
 
 def command_line(line: bytes, utf8: bool = False) -> bytes:

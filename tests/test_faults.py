@@ -26,8 +26,8 @@ from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED
 from postroom.smtp.reply import judged
 from postroom.smtp.session import SECONDS, Relay, Session
 from postroom.smtp.transcript import Transcript
-from relay import free_port
-from running import deliveries, messages_of
+from relay import Hangup, free_port
+from running import deliveries, messages_of, quick
 from scripted import IN, TAKE, Scripted, Turns, close, drip, drop, half_close, pause, refuse_connections, reset, stall
 
 MODES = [LOCKSTEP]
@@ -510,15 +510,52 @@ def test_rcpt_550_for_1_of_3(sending, refused, ann):
 # RCPT 452 after n, 552 instead
 
 
-@pytest.mark.parametrize("said", ["452 4.5.3 too many recipients", "552 5.5.3 too many recipients"])
-def test_rcpt_452_for_a_copy(sending, said):
-    """RFC 5321 section 4.5.3.1.10. The row's own address is the first, so it has its mail; the copy that did not fit is named."""
-    with sending.relay({"RCPT TO:<log@example.com>": said}) as server:
-        went = sending.through(server, more="cc: boss@example.com\nbcc: log@example.com\n")
+COPIES = "cc: [boss@example.com, c1@example.com, c2@example.com]\nbcc: log@example.com\n"
 
-    assert (went.exit, went.states) == (1, BOTH_SENT)
-    assert [taken.recipients for taken in server.taken] == [(ANN, "boss@example.com"), (ZOE, "boss@example.com")]
-    assert "log@example.com" in went.said
+
+def crowded(server, most, said):
+    """The server's own count: behind so many recipients of one transaction it takes no more."""
+    def rcpt(line, turn=[0]):
+        turn[0] = turn[0] + 1 if server[0].commands[-2].startswith("RCPT") else 1
+        return said if turn[0] > most else "250 2.1.5 OK"
+    return rcpt
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+@pytest.mark.parametrize("said", ["452 4.5.3 too many recipients", "552 5.5.3 too many recipients", "452 no more", "552 Too many recipients"])
+def test_rcpt_452_after_n(folder, relay, monkeypatch, said, most):
+    """RFC 5321 section 4.5.3.1.10: the rest gets the same mail in further transactions, each person once."""
+    relay.answers["RCPT"] = crowded([relay], most, said)
+    folder.relay(relay.port, COPIES)
+
+    went = quick(monkeypatch, "send", "campaign.yaml", "--yes", "--json")
+
+    assert (went.exit, went.json["sent"], relay.connections) == (0, 2, 1), went.err
+    copies = ["boss@example.com", "c1@example.com", "c2@example.com", "log@example.com"]
+    assert sorted(relay.recipients()) == sorted([ANN, ZOE, *copies * 2])
+    assert max(len(taken.recipients) for taken in relay.taken) == most
+    assert len({taken.octets for taken in relay.taken}) == 2
+
+
+@pytest.mark.parametrize(("then", "exit_code"), [("550 5.1.1 no such mailbox", 1), ("452 4.5.3 too many recipients", 1), ("421 4.3.2 closing", 1), (None, 1)])
+def test_rcpt_452_for_a_copy_that_does_not_fit_at_all(folder, relay, monkeypatch, then, exit_code):
+    """The row's own address has its mail; whoever is left out is named, and nobody gets it twice."""
+    seen = []
+
+    def rcpt(line):
+        seen.append(line)
+        if then is None and seen.count(line) > 1:
+            raise Hangup
+        return then if seen.count(line) > 1 else "452 4.5.3 too many recipients"
+
+    relay.answers["RCPT TO:<log@example.com>"] = rcpt
+    folder.write("recipients.csv", "email,first_name\nann@example.com,Ann\n")
+    folder.relay(relay.port, "bcc: log@example.com\n")
+
+    went = quick(monkeypatch, "send", "campaign.yaml", "--yes", "--json")
+
+    assert (went.exit, went.json["sent"], relay.recipients(), len(seen)) == (exit_code, 1, [ANN], 2)
+    assert "log@example.com" in went.err
 
 
 def test_rcpt_452_for_the_rows_own_address(sending):

@@ -5,8 +5,9 @@ makes or compares something, loops ask between their elements, and one step make
 What gives another result each time (`random`, `lipsum`) is left out: a message that leaves must be the one that was checked.
 """
 
-import time
+import types
 from collections.abc import Iterable, Iterator
+from time import monotonic
 
 import jinja2
 from jinja2 import nodes
@@ -22,6 +23,8 @@ from postroom import growing
 from postroom.meter import MOST_OUTPUT, Meter, TooMuch, weight
 
 MOST_TOKENS = 50_000  # of one template: compiling takes about a kilobyte and 30 µs for each
+METHODS = types.MethodType, types.BuiltinMethodType
+OF_THE_CODE = {"_loop_vars", "_block_vars"}  # the generated code's own arguments, which Context.call takes away
 EACH = " each"  # no template can write this name
 
 
@@ -47,7 +50,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """Itself, if it is within the bounds."""
         kind = type(value)
         if kind is str or kind is Markup:
-            self.meter.make(len(value))
+            # Nearly always; what make() does, without the call.
+            size, meter = len(value), self.meter
+            meter.left -= size
+            if size > MOST_OUTPUT or meter.left < 0 or monotonic() > meter.deadline:
+                meter.make(size)
         elif value is not None and kind is not bool:
             self.meter.make(weight(value))
         return value
@@ -63,7 +70,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def join(self, context, values: tuple) -> str:
         """The operator ~."""
-        growing.joinable("", values)
+        if sum(len(value) if isinstance(value, str) else weight(value) for value in values) > MOST_OUTPUT:
+            raise growing.too_much("~")
         return self.fit((markup_join if context.eval_ctx.autoescape else str_join)(values))
 
     def concat(self, parts: Iterable[str]) -> str:
@@ -72,13 +80,19 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def parts(self, parts: Iterable[str]) -> list[str]:
         """The parts as a list; together they are within the bound."""
-        kept, length = [], 0
+        kept, room = [], MOST_OUTPUT
         for part in parts:
-            length += len(part)
-            if length > MOST_OUTPUT:
-                raise TooMuch(f"it makes more than {MOST_OUTPUT:,} characters")
+            room -= len(part)
+            if room < 0:
+                fault = TooMuch(f"it makes more than {MOST_OUTPUT:,} characters")
+                # Raised where the template stands, so that its line is told.
+                getattr(parts, "throw", self._raised)(fault)
             kept.append(part)
         return kept
+
+    @staticmethod
+    def _raised(fault):
+        raise fault
 
     def add(self, left, right):
         """The operator +."""
@@ -99,12 +113,16 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context, called, /, *arguments, **named):
         self.meter.tick()
-        held = sum(weight(value) for value in (*arguments, *named.values()) if isinstance(value, (list, tuple)))
+        held = 0
+        for value in (*arguments, *named.values()):
+            if type(value) is not str and isinstance(value, (list, tuple)):
+                held += weight(value)
         if held > MOST_OUTPUT:
             raise growing.too_much("a call")
         owner = getattr(called, "__self__", None)
         if owner is not None:
-            arguments = growing.method(owner, called.__name__, arguments, named)
+            given = {name: value for name, value in named.items() if name not in OF_THE_CODE}
+            arguments = growing.method(owner, called.__name__, arguments, given)
         elif isinstance(called, LoopContext):
             arguments = tuple(map(self.each, arguments))
         return self.fit(super().call(context, called, *arguments, **named))
@@ -120,7 +138,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def wrap_str_format(self, value):
-        if super().wrap_str_format(value) is None:
+        if not isinstance(value, METHODS) or super().wrap_str_format(value) is None:
             return None
         text = value.__self__
         formatter = _EscapeFormatter(self, escape=text.escape) if isinstance(text, Markup) else _Formatter(self)
@@ -203,7 +221,14 @@ class _Code(CodeGenerator):
 
 
 class _Template(jinja2.Template):
-    """A template whose output as a module is bounded too: an import runs it and holds what it puts out."""
+    """A template whose output is bounded as it comes; as a module too: an import runs it and holds what it puts out."""
+
+    def text(self, variables: dict) -> str:
+        """What it puts out. Raises whatever a template may, with a traceback in its own lines."""
+        try:
+            return self.environment.concat(self.root_render_func(self.new_context(dict(variables))))
+        except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
+            self.environment.handle_exception()
 
     def make_module(self, vars=None, shared=False, locals=None):
         context = self.new_context(vars, shared, locals)
@@ -217,7 +242,7 @@ class _Each:
         self.iterable, self.meter, self.most = iterable, meter, most
 
     def __iter__(self) -> Iterator:
-        meter, now, left = self.meter, time.monotonic, self.most
+        meter, now, left = self.meter, monotonic, self.most
         for element in self.iterable:
             if now() > meter.deadline:
                 meter.tick()
@@ -250,5 +275,5 @@ class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
 def _few(stream):
     for count, token in enumerate(stream):
         if count > MOST_TOKENS:
-            raise jinja2.TemplateSyntaxError(f"there are more than {MOST_TOKENS:,} words and signs in its tags", token.lineno, stream.name, stream.filename)
+            raise TooMuch(f"there are more than {MOST_TOKENS:,} words and signs in its tags")
         yield token

@@ -113,7 +113,7 @@ class Templates:
             return TemplateError(what, self._place(error, template, row), do)
 
         try:
-            text = template.environment.concat(template.generate(context))
+            text = template.text(context)
             if not is_text(text):
                 raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself")
             return text

@@ -34,8 +34,8 @@ class Where:
             raise self._error(error.message) from None
         except (RecursionError, SyntaxError):
             raise self._error("the expression is nested too deeply") from None
-        except ValueError as error:
-            # A number of thousands of digits.
+        except (TooMuch, ValueError) as error:
+            # Without end, or with a number of thousands of digits.
             raise self._error(str(error)) from None
         asked = [*sorted(names - {"row"} - set(variables)), *_asked_of_row(parsed)]
         for name in asked:

@@ -5,6 +5,7 @@ makes or compares something, loops ask between their elements, and one step make
 What gives another result each time (`random`, `lipsum`) is left out: a message that leaves must be the one that was checked.
 """
 
+import re
 import types
 from collections.abc import Iterable, Iterator
 from time import monotonic
@@ -24,6 +25,8 @@ from postroom.meter import MOST_OUTPUT, Meter, TooMuch, weight
 
 MOST_TOKENS = 50_000  # of one template: compiling takes about a kilobyte and 30 µs for each
 METHODS = types.MethodType, types.BuiltinMethodType
+MOST_DIGITS = 10_000
+ENDLESS = re.compile(rf"\d[\d_]{{{MOST_DIGITS}}}|0[box][\da-f_]{{{MOST_DIGITS}}}", re.IGNORECASE)
 OF_THE_CODE = {"_loop_vars", "_block_vars"}  # the generated code's own arguments, which Context.call takes away
 EACH = " each"  # no template can write this name
 
@@ -154,7 +157,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.meter.tick()
         return super()._load_template(name, globals)
 
+    def check_source(self, source: str) -> None:
+        """Raises TooMuch for what the lexer itself would take a gigabyte for."""
+        if found := ENDLESS.search(source):
+            raise TooMuch(f"{found[0][:20]}... has more than {MOST_DIGITS:,} digits")
+
     def _tokenize(self, source, name, filename=None, state=None):
+        self.check_source(source)
         return TokenStream(_few(super()._tokenize(source, name, filename, state)), name, filename)
 
     def _generate(self, source, name, filename, defer_init=False):

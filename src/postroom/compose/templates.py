@@ -63,6 +63,7 @@ class Loader(jinja2.BaseLoader):
             line = octets.count(b"\n", 0, error.start) + 1
             raise TemplateError(f"octet {error.start} (0x{octets[error.start]:02X}) is not UTF-8", Place(place.file, line),
                                 "save the template as UTF-8") from None
+        environment.check_source(source)
         syntax.check_comments(source, lambda line: Place(place.file, line), environment)
         self.sources[path] = octets
         return source, place.file, None

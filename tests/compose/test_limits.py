@@ -132,6 +132,7 @@ SOURCES = {
     "two megabytes of faults in a line": ("{{ a b }}" * 200_000, "template syntax"),
     "a number of two million digits": ("{{ " + "9" * 2_000_000 + " }}", "digits"),
     "a hexadecimal number of two million digits": ("{{ 0x" + "f" * 2_000_000 + " }}", "digits"),
+    "a fault before nested braces (found by fuzzing)": ("{% macro m(x) %}{% endif %}" + "{{ " * 200 + "}} " * 200 + "{% endmacro %}", "template syntax"),
     "two megabytes of escapes": ("{{ '" + "\\n" * 900_000 + "' }}", "empty"),
     "constants to fold": ("{{ range(99999) | list | sort | join('x' * 20) | length }}" * 2_000, MADE),
     "constants to fold in a tag": ("{% autoescape 'x' | center(5000000) %}{% endautoescape %}" * 2_000 + LOOP, "digest.html"),
@@ -192,3 +193,19 @@ def test_a_hostile_condition_is_ended_and_named(folder, measured, name, record_p
     said = check(folder, measured, name, record_property)
 
     assert words in said and "campaign.yaml, line 10" in said
+
+
+@pytest.mark.parametrize("where", [True, False])
+def test_a_thousand_rows_fail_no_slower_than_one(folder, measured, where, record_property):
+    """Two seconds for each of a list's rows would be no end either."""
+    rows = "".join(f"p{number}@example.com,{'x' * 50}\n" for number in range(1000))
+    folder.write("recipients.csv", "email,first_name\n" + rows)
+    endless = "range(100000) | map('string') | map('list') | map('map', 'upper') | map('list') | map('sort') | list | length | string == first_name * 20000000"
+    if where:
+        folder.campaign(CAMPAIGN.replace("  file: recipients.csv\n", f'  file: recipients.csv\n  where: "{endless}"\n'))
+    else:
+        folder.write("digest.html", LOOP)
+
+    said = check(folder, measured, f"1000 rows, where {where}", record_property)
+
+    assert "row 2 of the recipients" in said

@@ -12,6 +12,7 @@ import jinja2
 
 from postroom.address import shown
 from postroom.errors import TemplateError
+from postroom.meter import TooMuch
 
 NEW_LINE = re.compile(r"\r\n|\r|\n")
 CODE_TAG = re.compile(r"<(/?)(style|script)\b", re.IGNORECASE)
@@ -115,6 +116,9 @@ def _culprit(environment, source, error):
             except jinja2.TemplateSyntaxError as fault:
                 if fault.message == error.message:
                     return begin, end
+            except (RecursionError, ValueError, TooMuch):
+                # Faulty in a way of its own, which the whole template never came to.
+                continue
     return blocks[-1] if blocks else None
 
 

@@ -14,6 +14,7 @@ INVISIBLE = re.compile("[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u
 # Of these what would turn an error's own words around on the screen (UAX #9).
 TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_LOCAL = 64  # octets; RFC 5321 section 4.5.3.1.1
+MOST_ADDRESS = 1000  # characters that are looked at: far more than the 254 of an address, before anything takes longer over more of them
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')  # RFC 5322 section 3.2.4
 
 # Mail to these stays inside a company or a test bench; email-validator would refuse them as undeliverable.
@@ -65,6 +66,8 @@ def parse_mailbox(text: str) -> Mailbox | None:
 @functools.lru_cache(maxsize=1024)
 def checked_address(address: str) -> tuple[str, str]:
     """Local part as written (NFC) and A-label domain of one bare address. Raises AddressError with the reason."""
+    if len(address) > MOST_ADDRESS:
+        raise AddressError(f'"{shown(address)}" is not a mail address: it has {len(address):,} characters, 254 at most may')
     if found := CONTROL.search(address) or INVISIBLE.search(address):
         what = "a control character" if CONTROL.match(found[0]) else "an invisible character"
         raise AddressError(f'"{shown(address)}" holds {what} ({described(found[0])}), which no mail address may')

@@ -40,6 +40,7 @@ class PostroomError(Exception):
 
     exit_code = CHANGE_FIRST
     more_rows = 0  # how many further rows have the very same fault
+    ends_it = False  # whether no further row is looked at: each would take as long to fail
 
     def __init__(self, what, where=None, do=None):
         super().__init__(what)

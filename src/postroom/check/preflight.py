@@ -197,6 +197,8 @@ class Preflight:
             try:
                 self._row(line, row, key, known.get(key))
             except PostroomError as error:
+                if error.ends_it:
+                    raise
                 self._fault(error)
 
     def _keys(self, chunk):

@@ -4,6 +4,7 @@ The root is the nearest folder at or above the campaign that holds `postroom.yam
 The journal lives there, and no path may lead out of it unless the campaign names it in `allow_paths`.
 """
 
+import io
 import os
 import re
 import stat
@@ -11,6 +12,7 @@ import stat
 from postroom.address import is_text, shown
 from postroom.errors import CampaignError, Place
 
+MOST_DOTENV = 128 << 10  # characters
 ROOT_FILE, STATE_FOLDER = "postroom.yaml", ".postroom"
 # As Compose files have it: ${X}, ${X:-default}, ${X:?message}, and $$ for a dollar sign.
 VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?])([^{}]*))?\}|\{[^}]*\}?)")
@@ -60,7 +62,10 @@ class Project:
 
         try:
             with open(path, encoding="utf-8-sig") as file:
-                bindings = list(parse_stream(file))
+                text = file.read(MOST_DOTENV + 1)
+            if len(text) > MOST_DOTENV:
+                raise CampaignError(f"the file has more than {MOST_DOTENV:,} characters", Place(display(path)), "keep only settings in it")
+            bindings = list(parse_stream(io.StringIO(text)))
         except UnicodeDecodeError:
             raise CampaignError("the file is not UTF-8", Place(display(path)), "save it as UTF-8") from None
         except OSError as error:

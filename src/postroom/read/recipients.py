@@ -75,7 +75,8 @@ class Table:
         """DataFrames of text, at most CHUNK_ROWS rows each, indexed by the physical line a row begins in.
 
         report: called with a RecipientError or CampaignError for each row that is too short or too long, lacks a required cell, or
-        that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell.
+        that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell; and
+        CampaignError where `where` has no end.
         """
         lines, rows, size = [], [], 0
         self.blank = self.left_out = 0
@@ -86,6 +87,8 @@ class Table:
             try:
                 whole = self._whole(line, row)
             except (RecipientError, CampaignError) as error:
+                if error.ends_it:
+                    raise
                 report(error)
                 continue
             if whole is None:
@@ -121,7 +124,7 @@ class Table:
                                  "put the name into a column of its own, and write `to: \"{{ name }} <{{ email }}>\"`")
         return mailbox
 
-    def faults(self, most: int) -> list[RecipientError]:
+    def faults(self, most: int) -> list[RecipientError | CampaignError]:
         """What is wrong with the table by itself, whatever the templates make of it; the first so many."""
         found = []
         try:
@@ -133,7 +136,7 @@ class Table:
                         found.append(error)
                 if len(found) >= most:
                     break
-        except RecipientError as error:
+        except (RecipientError, CampaignError) as error:
             found.append(error)
         return sorted(found[:most], key=lambda fault: fault.where.row or fault.where.line)
 

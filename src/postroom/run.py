@@ -21,6 +21,7 @@ from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPP
 from postroom.read.campaign import Campaign, load
 from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
+from postroom.report.uncertain import uncertain_lines, uncertain_list
 from postroom.send import gate, loop
 from postroom.send.interrupt import Interrupt
 from postroom.send.line import Line, logged_in
@@ -68,12 +69,13 @@ class Desk:
 class Run:
     """Fields become known as the run goes on; result() tells all of them, also when it failed half-way.
 
-    before: the edition's counts when the run began. counts: when it ended. checked: the Preflight. page: what a rehearsal shows.
+    before: the edition's counts when the run began. counts, uncertain_list: when it ended. checked: the Preflight. page: what a rehearsal shows.
     """
 
     def __init__(self, options: Options, desk: Desk):
         self.options, self.desk = options, desk
         self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = self.page = None
+        self.uncertain_list = None
         self.started = time.monotonic()
 
     @property
@@ -111,7 +113,7 @@ class Run:
         path = self.journal_path and display(self.journal_path)
         return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
                 "edition": campaign and campaign.edition, **counts, "this_run": this_run,
-                "running": isinstance(self.error, Locked),
+                "running": isinstance(self.error, Locked), "uncertain_list": self.uncertain_list,
                 "seconds": round(time.monotonic() - self.started, 3), "journal": path}
 
     # The steps
@@ -334,9 +336,9 @@ class Run:
                 self.desk.say(line)
         self.desk.say(_summary(this_run, counts))
         again = f"postroom send {self.options.campaign}"
-        if counts["uncertain"]:
-            self.desk.say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
-                f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
+        self.uncertain_list = uncertain_list(edition, running=False)
+        for line in uncertain_lines(self.uncertain_list, self.options.campaign):
+            self.desk.say(line)
         # A signal that came while the last of them was finished left nothing to go on with.
         if self.error or closed_by is not None and counts["pending"]:
             self.desk.say(f"Go on with: {again}")

@@ -3,11 +3,10 @@
 What it found is kept on disk, not in memory: a list has no upper bound.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
 
-from postroom.address import folded, shown
+from postroom.address import key_of, shown
 from postroom.check.addresses import remarks
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError
@@ -30,7 +29,12 @@ class Plan:
     def add(self, line: int, key: str, files: str) -> int | None:
         """List a recipient. Returns None, or the line that has the same key already."""
         added = self._rows.execute("INSERT OR IGNORE INTO listed(line, key, files) VALUES(?, ?, ?)", (line, key, files)).rowcount
-        return None if added else self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()[0]
+        return None if added else self.line_of(key)
+
+    def line_of(self, key: str) -> int | None:
+        """The line of the recipient with this key; None where none is listed."""
+        found = self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()
+        return found and found[0]
 
     def files(self, line: int) -> str:
         return self._rows.execute("SELECT files FROM listed WHERE line = ?", (line,)).fetchone()[0]
@@ -163,8 +167,7 @@ class Preflight:
     def _keys(self, chunk):
         """What makes each row the same recipient tomorrow, column by column."""
         columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
-        cells = [chunk[column].map(folded).tolist() for column in columns]
-        return cells[0] if len(cells) == 1 else [json.dumps(parts, ensure_ascii=False) for parts in zip(*cells, strict=True)]
+        return [key_of(cells) for cells in zip(*(chunk[column] for column in columns), strict=True)]
 
     def _row(self, line, row, key, delivery):
         own = self.table.own(row, line)

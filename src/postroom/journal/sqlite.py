@@ -14,6 +14,7 @@ from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               UNCERTAIN)
+from postroom.words import utc
 
 DEFER_SECONDS = 300
 WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written down by a clock that was wrong
@@ -69,6 +70,10 @@ class Journal:
 
     def close(self) -> None:
         self.rows.close()
+
+    def explained(self):
+        """A context that says SQLite's errors in words for people, for whoever reads `rows`."""
+        return _explained(self.path)
 
     @contextmanager
     def commit(self):
@@ -205,9 +210,8 @@ class Edition:
         if self.duplicates:
             number[SKIPPED] += self.duplicates
             reasons[DUPLICATE] = self.duplicates
-        due = due_at and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
         return {"recipients": sum(number.values()), **number, "skipped_reasons": reasons,
-                "remaining": number[PENDING] + number[DEFERRED], "due_at": due}
+                "remaining": number[PENDING] + number[DEFERRED], "due_at": due_at and utc(due_at)}
 
     def _settle_all(self, before, after, words):
         if self.id is None:

@@ -16,8 +16,9 @@ from postroom.compose.build import Composer
 from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
+from postroom.journal.suppression import Suppression
 from postroom.message import Message
-from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
+from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, SUPPRESSED, UNCERTAIN
 from postroom.read.campaign import Campaign, load
 from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
@@ -138,7 +139,7 @@ class Run:
     def _dry_run(self, edition, relay, account):
         self.before = edition.counts(running=False) if edition else None
         composer = self._composer(edition)
-        self._preflight(composer, edition.states if edition else lambda keys: {})
+        self._preflight(composer, edition.states if edition else lambda keys: {}, Suppression(edition) if edition else None)
         self._confirmation(edition, composer, relay, account)
         self.desk.say("This was a dry run: no connection was made, nothing was sent.")
         return 0
@@ -147,8 +148,10 @@ class Run:
         edition.recover()
         self.before = edition.counts(running=False)
         composer = self._composer(edition)
-        self._preflight(composer, edition.states)
+        self._preflight(composer, edition.states, Suppression(edition).settled())
         if not self.checked.going:
+            if self.checked.suppressed:
+                self.desk.say(f"{', '.join(self.checked.left_out())} left out of {count(self.checked.recipients, 'row')}.")
             self._enrol(edition, composer)
             return self._finished(edition, None)
         if not self._needs_no_answer() and self.desk.ask is None:
@@ -223,7 +226,7 @@ class Run:
             raise CampaignError(f"{', '.join(names)} changed since this edition's first mail", Place(self.campaign.file),
                                 "put it back, give the campaign a new `edition` (which mails everyone again), or say --accept-changes")
 
-    def _preflight(self, composer, states):
+    def _preflight(self, composer, states, suppression):
         shows = self.desk.passing
         seen = 0
 
@@ -234,7 +237,7 @@ class Run:
                 self.desk.say(f"\rchecked {seen:,} rows", end="")
 
         self.checked = Preflight(composer, states, time.time(), self.options.limit, self.options.uncertain == "resend",
-                                 self.options.accept_changes).run(tell)
+                                 self.options.accept_changes, suppression).run(tell)
         if shows and seen >= 2000:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
@@ -357,6 +360,8 @@ class Run:
             return counts if counts["recipients"] else dict.fromkeys(COUNTS)
         reasons = {reason: number for reason, number in counts["skipped_reasons"].items() if reason != DUPLICATE}
         reasons |= {DUPLICATE: self.checked.duplicates} if self.checked.duplicates else {}
+        if self.checked.suppressed_unknown:
+            reasons[SUPPRESSED] = reasons.get(SUPPRESSED, 0) + self.checked.suppressed_unknown
         counts = {**counts, "skipped_reasons": reasons, "skipped": sum(reasons.values()), "pending": counts["pending"] + self.checked.unknown}
         return {**counts, "recipients": sum(counts[state] for state in STATES), "remaining": counts["pending"] + counts["deferred"]}
 

@@ -3,10 +3,11 @@
 What it found is kept on disk, not in memory: a list has no upper bound.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 
-from postroom.address import key_of, shown
+from postroom.address import folded, key_of, shown
 from postroom.check.addresses import remarks
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError
@@ -70,18 +71,20 @@ class Preflight:
     warnings: what is no fault but should be looked at; more_warnings: how many beyond the first MOST_WARNINGS. smtputf8: how many rows
     only a relay with SMTPUTF8 takes, smtputf8_lines the first of them.
     going: how many are mailed in this run, `late` of them behind the others. unknown: recipients that the journal has never seen.
+    suppression: who must not be mailed: has renamed(keys, cells) and among(addresses); None where nothing is sent. suppressed: recipients
+    left out for it, suppressed_unknown those of them that the journal has never seen.
     limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
     the mail that it repeats. now: seconds since the epoch, for what is due.
     """
 
     def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None,
-                 resend: bool = False, accept_changes: bool = False):
+                 resend: bool = False, accept_changes: bool = False, suppression=None):
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
-        self.limit, self.resend, self.accept_changes = limit, resend, accept_changes
+        self.limit, self.resend, self.accept_changes, self.suppression = limit, resend, accept_changes, suppression
         self.plan, self.faults, self.more_faults = Plan(), [], 0
         self.warnings, self.more_warnings, self._warned = [], 0, set()
         self.smtputf8, self.smtputf8_lines = 0, []
-        self.recipients = self.duplicates = self.unknown = self.going = self.late = 0
+        self.recipients = self.duplicates = self.unknown = self.going = self.late = self.suppressed = self.suppressed_unknown = 0
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
@@ -109,7 +112,7 @@ class Preflight:
         said = [count(number, noun) for number, noun in numbers if number]
         if self.table.left_out:
             said[-1] += " by `where`"
-        return said
+        return [*said, *([f"{self.suppressed:,} suppressed"] if self.suppressed else [])]
 
     def passed(self) -> "Preflight":
         """Itself, or raises Faults."""
@@ -157,10 +160,12 @@ class Preflight:
 
     def _chunk(self, chunk):
         keys = self._keys(chunk)
+        renamed = self.suppression.renamed(keys, chunk[self.table.email].tolist()) if self.suppression else [None] * len(keys)
+        keys = [name or key for name, key in zip(renamed, keys, strict=True)]
         known = self.states(keys)
-        for line, row, key in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, strict=True):
+        for line, row, key, name in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, renamed, strict=True):
             try:
-                self._row(line, row, key, known.get(key))
+                self._row(line, row, key, known.get(key), name is not None)
             except PostroomError as error:
                 self._fault(error)
 
@@ -169,12 +174,14 @@ class Preflight:
         columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
         return [key_of(cells) for cells in zip(*(chunk[column] for column in columns), strict=True)]
 
-    def _row(self, line, row, key, delivery):
+    def _row(self, line, row, key, delivery, suppressed):
         own = self.table.own(row, line)
         if not key:
             raise RecipientError("the key is empty", Place(self.table.file, line, ", ".join(self.composer.campaign.recipients.key)),
                                  "fill it in, or name other columns in `key`")
         self.recipients += 1
+        if suppressed:
+            return self._left_alone(line, key, delivery)
         files = self.composer.varying_files(row, line)
         if (earlier := self.plan.add(line, key, files)) is not None:
             return self._duplicate(line, own.address, earlier, files)
@@ -185,6 +192,26 @@ class Preflight:
         late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
         if late or self.limit is None or self.going - self.late < self.limit:
             self._going(line, row, key, delivery, late)
+
+    def _left_alone(self, line, key, delivery):
+        """Whoever was forgotten, or has asked for no more mail."""
+        if self.plan.add(line, key, "") is not None:
+            self.duplicates += 1
+            return
+        self.suppressed += 1
+        self.suppressed_unknown += delivery is None
+
+    def _no_copy_to_suppressed(self, rendered, line, row):
+        """A copy is mail too. It is not left out in silence: whoever wrote the campaign counts on it."""
+        copies = {folded(mailbox.address): (field, mailbox.address) for field in ("to", "cc", "bcc") for mailbox in getattr(rendered, field)
+                  if mailbox.address.lower() != rendered.own.lower()}
+        for address in self.suppression.among(copies) if copies else ():
+            field, written = copies[address]
+            columns = [column for column, cell in row.items() if "@" in cell and address in map(folded, re.split(r"[\s<>,;]+", cell))]
+            place = self.composer.campaign.place(field)
+            raise RecipientError(f'"{shown(written)}" must not be mailed again (postroom forget), and would get a copy by `{field}`',
+                                 Place(self.table.file, line, ", ".join(columns)) if columns else Place(place.file, place.line, place.column, line),
+                                 "take the address out")
 
     def _duplicate(self, line, address, earlier, files):
         self.duplicates += 1
@@ -213,6 +240,8 @@ class Preflight:
         if repeats and delivery.row_digest != rendered.digest and not self.accept_changes:
             raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
                                  Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
+        if self.suppression:
+            self._no_copy_to_suppressed(rendered, line, row)
         self.plan.goes(line, rendered.digest, *((delivery.date, delivery.utc_offset) if repeats else (None, None)), late)
         self.going += 1
         self.late += late

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
+from postroom.journal.suppression import FORGOTTEN
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
-                              UNCERTAIN)
+                              SUPPRESSED, UNCERTAIN)
 from postroom.words import utc
 
 DEFER_SECONDS = 300
@@ -144,8 +145,15 @@ class Edition:
                          (SKIPPED, REMOVED, self.id, PENDING, DEFERRED))
             rows.execute("UPDATE delivery SET state = ?, reason = NULL WHERE campaign = ? AND state = ? AND reason = ? "
                          "AND key IN (SELECT key FROM temp.listed)", (PENDING, self.id, SKIPPED, REMOVED))
+            self._leave_out_forgotten(rows)
             rows.execute("DELETE FROM temp.listed")
         self._load()
+
+    def _leave_out_forgotten(self, rows):
+        """Whoever was forgotten is listed under a name that says nobody: they are skipped, and go when they are listed no more."""
+        theirs = f"campaign = ? AND key GLOB '{FORGOTTEN}*'"
+        rows.execute(f"UPDATE delivery SET state = ?, reason = ? WHERE {theirs} AND state = ?", (SKIPPED, SUPPRESSED, self.id, PENDING))
+        rows.execute(f"DELETE FROM delivery WHERE {theirs} AND state = ? AND attempts = 0 AND key NOT IN (SELECT key FROM temp.listed)", (self.id, SKIPPED))
 
     def recover(self) -> int:
         """At the start of a run, under its lock: what was leaving when the last run died is uncertain. Returns how many."""

@@ -78,7 +78,7 @@ def _words(address, done, folders):
     if done.deliveries or done.copies:
         yield f"The journal names {address} no more; what it counted, it still counts:"
         if done.deliveries:
-            yield f"  {count(done.deliveries, 'recipient')} in {count(done.editions, 'edition')}" + (f", {done.stopped:,} of them not sent yet: left out from now on" if done.stopped else "")
+            yield f"  {count(done.deliveries, 'recipient')} in {count(done.editions, 'edition')}" + (f", {done.stopped:,} of them still open: left out from now on" if done.stopped else "")
         if done.copies:
             yield f"  named {count(done.copies, 'time')} beside the recipient of another mail"
     else:

@@ -58,7 +58,7 @@ def refused_copies(edition, attempts: list[int]) -> dict[int, list[RefusedCopy]]
             for attempt, *said in journal.rows.execute(
                     "SELECT r.attempt, r.address, r.code, r.enhanced, r.text FROM address_result r JOIN attempt a ON a.id = r.attempt "
                     "JOIN delivery d ON d.campaign = a.campaign AND d.key = a.key AND d.variant = a.variant "
-                    f"WHERE NOT r.accepted AND r.address != coalesce(d.address, d.key) AND r.attempt IN ({', '.join('?' * len(some))})", some):
+                    f"WHERE NOT r.accepted AND lower(r.address) != lower(coalesce(d.address, d.key)) AND r.attempt IN ({', '.join('?' * len(some))})", some):
                 found.setdefault(attempt, []).append(RefusedCopy(*said))
     return found
 

@@ -75,7 +75,7 @@ def _tables(arguments, journal, campaign, running):
     try:
         table = Table(campaign)
     except PostroomError as error:
-        error.do = f"{error.do}; `postroom report {arguments.campaign}` alone shows what the journal knows"
+        error.do = "; ".join(filter(None, (error.do, f"`postroom report {arguments.campaign}` alone shows what the journal knows")))
         raise
     if table.guess:
         say(noted(table.guess_words()))
@@ -116,8 +116,6 @@ def _show(campaign, facts):
     from postroom.report.uncertain import uncertain_lines
 
     show_counts(facts)
-    for state in (REJECTED, DEFERRED):
-        for line in refusal_lines(facts[f"{state}_groups"], state):
-            print(line)
-    for line in uncertain_lines(facts["uncertain_list"], campaign):
-        print(line)
+    blocks = [*(refusal_lines(facts[f"{state}_groups"], state) for state in (REJECTED, DEFERRED)), uncertain_lines(facts["uncertain_list"], campaign)]
+    for lines in filter(None, blocks):
+        print("", *lines, sep="\n")

@@ -41,8 +41,8 @@ def run(arguments) -> int:
     else:
         for row in found:
             show_counts(row)
-        for line in told(found, arguments.campaign):
-            print(line)
+        if lines := _told(found, arguments.campaign):
+            print("", *lines, sep="\n")
     return 0
 
 
@@ -79,7 +79,7 @@ def _nothing():
             "skipped_reasons": {}, "due_at": None}
 
 
-def told(found: list[dict], campaign: str | None) -> list[str]:
+def _told(found: list[dict], campaign: str | None) -> list[str]:
     """Who is uncertain, where one campaign was asked for; else that asking for one names them."""
     from postroom.report.uncertain import uncertain_lines
 

@@ -287,5 +287,5 @@ def _is_earlier(path, table, is_report):
     except (OSError, ValueError, csv.Error):
         return False
     if is_report:
-        return PREFIX + OURS[0] in [name.removesuffix("_2") for name in names]
+        return any(name.startswith(PREFIX + OURS[0]) for name in names)
     return names == columns or names[-1:] == [MARK]

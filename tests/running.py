@@ -64,10 +64,11 @@ def missing(what: str) -> None:
 
 def quick(monkeypatch, *words) -> Said:
     """The command line in this process, with pauses of a minute and more cut to moments."""
+    from postroom import run
     from postroom.cli import main
     from postroom.send import line, rate
 
-    for module, name, seconds in ((line, "LOGIN_WAIT_SECONDS", 0.05), (line, "FRUITLESS_WAIT", 0.01), (rate, "FIRST_PAUSE_SECONDS", 0.002), (rate, "LONGEST_PAUSE_SECONDS", 0.01), (rate, "MOST_GAP_SECONDS", 0.004)):
+    for module, name, seconds in ((run, "LOGIN_WAIT_SECONDS", 0.05), (line, "FRUITLESS_WAIT", 0.01), (rate, "FIRST_PAUSE_SECONDS", 0.002), (rate, "LONGEST_PAUSE_SECONDS", 0.01), (rate, "MOST_GAP_SECONDS", 0.004)):
         monkeypatch.setattr(module, name, seconds)
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "postroom"
 # Ground floor first: a file imports from its own folder and from the lines above it.
-ORDER = ["errors", "outcome", "words", "address", "message", "meter", "growing", "bounded", "filters", "pages", "read", "compose", "check", "preview", "smtp", "journal", "send", "reconcile", "sandbox", "run", "api", "cli"]
+ORDER = ["errors", "outcome", "words", "address", "message", "meter", "growing", "bounded", "filters", "pages", "read", "compose", "check", "preview", "smtp", "journal", "send", "report", "reconcile", "sandbox", "run", "api", "cli"]
 NEIGHBOURS = {"smtp", "journal"}  # they never meet, and know nothing of campaigns
 FLOOR_OF_NEIGHBOURS = {"errors", "outcome", "words", "address", "message"}
 WITHOUT_IO = ["compose/mime.py", "smtp/protocol.py", "smtp/reply.py", "smtp/auth.py", "send/rate.py"]

@@ -340,7 +340,7 @@ def test_damage_anywhere_is_a_sentence_or_nothing(finished, record_property):
         try:
             with closing(Journal.open(str(path), create=True)) as journal:
                 edition = journal.edition("digest", "")
-                edition.recover(), edition.states(ADDRESSES), edition.counts(running=False), list(edition.uncertain()), journal.editions()
+                edition.recover(), edition.states(ADDRESSES), edition.counts(running=False), journal.editions()
             found["opened"] += 1
         except (JournalError, JournalUnavailable) as error:
             assert error.do

@@ -1,6 +1,7 @@
 """A mailbox: a display name and one address, parsed once, folded to a key, with its domain as an A-label."""
 
 import functools
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -95,6 +96,24 @@ def folded(text: str) -> str:
             # The lower case of a composed letter may be a decomposed one; nothing of this touches ASCII.
             return unicodedata.normalize("NFC", text.lower())
     return text.lower()
+
+
+def key_of(cells: list[str]) -> str:
+    """What makes a row the same recipient tomorrow: the cells of its key columns, folded; a list as JSON where there are several."""
+    parts = [folded(cell) for cell in cells]
+    return parts[0] if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
+
+
+def key_parts(key: str) -> list[str]:
+    """The folded cells that a key was made of."""
+    if key.startswith("["):
+        try:
+            parts = json.loads(key)
+        except ValueError:
+            return [key]
+        if all(isinstance(part, str) for part in parts):
+            return parts
+    return [key]
 
 
 def unicode_domain(domain: str) -> str:

@@ -17,15 +17,17 @@ from postroom.errors import CampaignError, JournalError, Locked, Place, Postroom
 from postroom.journal import place
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
+from postroom.journal.suppression import Suppression
 from postroom.message import Message
-from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
+from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, SUPPRESSED, UNCERTAIN
 from postroom.read.campaign import Campaign, load
 from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
+from postroom.report.uncertain import uncertain_lines, uncertain_list
 from postroom.send import gate, loop
 from postroom.send.departures import Departures, in_turn
 from postroom.send.interrupt import Interrupt
-from postroom.send.line import LOGIN_WAIT_SECONDS, Line, logged_in
+from postroom.send.line import Line, logged_in
 from postroom.send.patience import Patience
 from postroom.send.progress import Progress
 from postroom.send.queue import Queue
@@ -36,7 +38,7 @@ from postroom.words import as_json, count, duration, explained, noted, sentence,
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
-REST_SECONDS = 30
+REST_SECONDS, LOGIN_WAIT_SECONDS = 30, 60
 COUNTS = ("recipients", *STATES, "skipped_reasons", "remaining", "due_at")
 
 
@@ -77,13 +79,14 @@ class Desk:
 class Run:
     """Fields become known as the run goes on; result() tells all of them, also when it failed half-way.
 
-    before: the edition's counts when the run began. counts: when it ended. checked: the Preflight. page: what a rehearsal shows.
+    before: the edition's counts when the run began. counts, uncertain_list: when it ended. checked: the Preflight. page: what a rehearsal shows.
     """
 
     def __init__(self, options: Options, desk: Desk):
         self.options, self.desk = options, desk
         self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = self.page = None
         self._login_asked = False
+        self.uncertain_list = None
         self.started = time.monotonic()
 
     @property
@@ -122,7 +125,7 @@ class Run:
         path = self.journal_path and display(self.journal_path)
         return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
                 "edition": campaign and campaign.edition, **counts, "this_run": this_run,
-                "running": isinstance(self.error, Locked),
+                "running": isinstance(self.error, Locked), "uncertain_list": self.uncertain_list,
                 "seconds": round(time.monotonic() - self.started, 3), "journal": path}
 
     # The steps
@@ -148,14 +151,20 @@ class Run:
 
     def _not_begun_by_accident(self, path):
         """A build machine is made anew each time: without its journal it would mail everybody again."""
-        if self.options.yes and not self.options.new and os.environ.get("CI", "").lower() not in ("", "0", "false") and not os.path.exists(path):
+        if not self.options.yes or self.options.new or os.environ.get("CI", "").lower() in ("", "0", "false"):
+            return
+        journal = Journal.open(path, create=False)
+        known = journal is not None and journal.editions()
+        if journal:
+            journal.close()
+        if not known:
             raise JournalError("there is no journal, and CI is set: on a machine that is made anew each time, everybody would be mailed again", display(path),
                                "keep the journal between the runs (--journal), or say --new for the very first one")
 
     def _dry_run(self, edition, relay, account):
         self.before = edition.counts(running=False) if edition else None
         composer = self._composer(edition)
-        self._preflight(composer, edition.states if edition else lambda keys: {})
+        self._preflight(composer, edition.states if edition else lambda keys: {}, Suppression(edition) if edition else None)
         self._confirmation(edition, composer, relay, account)
         self.desk.say("This was a dry run: no connection was made, nothing was sent.")
         return 0
@@ -164,8 +173,10 @@ class Run:
         edition.recover()
         self.before = edition.counts(running=False)
         composer = self._composer(edition)
-        self._preflight(composer, edition.states)
+        self._preflight(composer, edition.states, Suppression(edition).settled())
         if not self.checked.going and not (self.checked.waiting and self.options.wait):
+            if self.checked.suppressed:
+                self.desk.say(f"{', '.join(self.checked.left_out())} left out of {count(self.checked.recipients, 'row')}.")
             self._enrol(edition, composer)
             return self._finished(edition, None)
         if not self._needs_no_answer() and self.desk.ask is None:
@@ -241,7 +252,7 @@ class Run:
             raise CampaignError(f"{', '.join(names)} changed since this edition's first mail", Place(self.campaign.file),
                                 "put it back, give the campaign a new `edition` (which mails everyone again), or say --accept-changes")
 
-    def _preflight(self, composer, states):
+    def _preflight(self, composer, states, suppression):
         shows = self.desk.passing
         seen = 0
 
@@ -252,7 +263,7 @@ class Run:
                 self.desk.say(f"\rchecked {seen:,} rows", end="")
 
         self.checked = Preflight(composer, states, time.time(), self.options.limit, self.options.uncertain == "resend",
-                                 self.options.accept_changes, self._only(), self.options.again).run(tell)
+                                 self.options.accept_changes, self._only(), self.options.again, suppression).run(tell)
         if shows and seen >= 2000:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
@@ -394,9 +405,9 @@ class Run:
                 self.desk.say(line)
         self.desk.say(_summary(this_run, counts))
         again = f"postroom send {self.options.campaign}"
-        if counts["uncertain"]:
-            self.desk.say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
-                f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
+        self.uncertain_list = uncertain_list(edition, running=False)
+        for line in uncertain_lines(self.uncertain_list, self.options.campaign):
+            self.desk.say(line)
         # A signal that came while the last of them was finished left nothing to go on with.
         if self.error or closed_by == loop.INTERRUPTED and counts["pending"]:
             self.desk.say(f"Go on with: {again}")
@@ -415,6 +426,8 @@ class Run:
             return counts if counts["recipients"] else dict.fromkeys(COUNTS)
         reasons = {reason: number for reason, number in counts["skipped_reasons"].items() if reason != DUPLICATE}
         reasons |= {DUPLICATE: self.checked.duplicates} if self.checked.duplicates else {}
+        if self.checked.suppressed_unknown:
+            reasons[SUPPRESSED] = reasons.get(SUPPRESSED, 0) + self.checked.suppressed_unknown
         counts = {**counts, "skipped_reasons": reasons, "skipped": sum(reasons.values()), "pending": counts["pending"] + self.checked.unknown}
         return {**counts, "recipients": sum(counts[state] for state in STATES), "remaining": counts["pending"] + counts["deferred"]}
 

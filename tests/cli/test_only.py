@@ -102,3 +102,12 @@ def test_a_build_machine_without_a_journal_does_not_start_over_by_accident(folde
 
     assert (lost.exit, new.exit, kept.exit, len(relay.taken)) == (2, 0, 0, 2)
     assert "--new" in lost.json["error"]["do"] and relay.connections == 1
+
+
+def test_a_forgotten_person_is_not_mailed_by_name_either(send, relay):
+    quick_forget = postroom("forget", "ann@example.com")
+
+    said = send("--only", "ann@example.com")
+
+    assert (quick_forget.exit, said.exit, relay.taken) == (0, 2, [])
+    assert "must not be mailed again" in said.json["error"]["what"]

@@ -71,7 +71,7 @@ def test_the_json_document_is_flat_and_complete(folder, relay):
     assert document == {"version": 1, "exit": 0, "error": None, "campaign": "digest", "edition": "2026-11", "recipients": 2, "sent": 2, "rejected": 0,
                         "deferred": 0, "uncertain": 0, "skipped": 0, "skipped_reasons": {}, "pending": 0, "remaining": 0,
                         "this_run": {"sent": 2, "rejected": 0, "deferred": 0, "uncertain": 0}, "running": False, "due_at": None,
-                        "journal": ".postroom/journal.sqlite3"}
+                        "uncertain_list": [], "journal": ".postroom/journal.sqlite3"}
 
 
 @pytest.mark.parametrize(("name", "before", "after"), [("digest.html", "Hello", "Hallo"), ("digest.txt", "Hello", "Hallo"), ("foot.html", "foot", "feet"),

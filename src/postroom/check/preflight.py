@@ -3,12 +3,12 @@
 What it found is kept on disk, not in memory: a list has no upper bound.
 """
 
-import json
+import re
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 
-from postroom.address import folded, shown
+from postroom.address import folded, key_of, shown
 from postroom.check.addresses import remarks
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError
@@ -43,7 +43,12 @@ class Plan:
     def add(self, line: int, key: str, files: str) -> int | None:
         """List a recipient. Returns None, or the line that has the same key already."""
         added = self._rows.execute("INSERT OR IGNORE INTO listed(line, key, files) VALUES(?, ?, ?)", (line, key, files)).rowcount
-        return None if added else self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()[0]
+        return None if added else self.line_of(key)
+
+    def line_of(self, key: str) -> int | None:
+        """The line of the recipient with this key; None where none is listed."""
+        found = self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()
+        return found and found[0]
 
     def files(self, line: int) -> str:
         return self._rows.execute("SELECT files FROM listed WHERE line = ?", (line,)).fetchone()[0]
@@ -100,19 +105,21 @@ class Preflight:
     only a relay with SMTPUTF8 takes, smtputf8_lines the first of them.
     going: how many are mailed in this run, `late` of them behind the others; waiting: how many more, once they are due.
     unknown: recipients that the journal has never seen. renewed: keys of those who get a second mail of their own.
+    suppression: who must not be mailed: has renamed(keys, cells) and among(addresses); None where nothing is sent. suppressed: recipients
+    left out for it, suppressed_unknown those of them that the journal has never seen.
     limit: at most so many are mailed. only: the folded address of the one person who is mailed; again: also if it was mailed before.
     resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from the mail that it repeats.
     now: seconds since the epoch, for what is due.
     """
 
-    def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None,
-                 resend: bool = False, accept_changes: bool = False, only: str | None = None, again: bool = False):
+    def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None, resend: bool = False,
+                 accept_changes: bool = False, only: str | None = None, again: bool = False, suppression=None):
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
-        self.limit, self.resend, self.accept_changes, self.only, self.again = limit, resend, accept_changes, only, again
+        self.limit, self.resend, self.accept_changes, self.only, self.again, self.suppression = limit, resend, accept_changes, only, again, suppression
         self.plan, self.faults, self.more_faults = Plan(), [], 0
         self.warnings, self.more_warnings, self._warned = [], 0, set()
         self.smtputf8, self.smtputf8_lines = 0, []
-        self.recipients = self.duplicates = self.unknown = self.going = self.late = self.waiting = 0
+        self.recipients = self.duplicates = self.unknown = self.going = self.late = self.waiting = self.suppressed = self.suppressed_unknown = 0
         self.renewed: list[str] = []
         self._found = only is None
         self.first: Rendered | None = None
@@ -144,7 +151,7 @@ class Preflight:
         said = [count(number, noun) for number, noun in numbers if number]
         if self.table.left_out:
             said[-1] += " by `where`"
-        return said
+        return [*said, *([f"{self.suppressed:,} suppressed"] if self.suppressed else [])]
 
     def passed(self) -> "Preflight":
         """Itself, or raises Faults."""
@@ -192,10 +199,12 @@ class Preflight:
 
     def _chunk(self, chunk):
         keys = self._keys(chunk)
+        renamed = self.suppression.renamed(keys, chunk[self.table.email].tolist()) if self.suppression else [None] * len(keys)
+        keys = [name or key for name, key in zip(renamed, keys, strict=True)]
         known = self.states(keys)
-        for line, row, key in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, strict=True):
+        for line, row, key, name in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, renamed, strict=True):
             try:
-                self._row(line, row, key, known.get(key))
+                self._row(line, row, key, known.get(key), name is not None)
             except PostroomError as error:
                 if error.ends_it:
                     raise
@@ -204,15 +213,16 @@ class Preflight:
     def _keys(self, chunk):
         """What makes each row the same recipient tomorrow, column by column."""
         columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
-        cells = [chunk[column].map(folded).tolist() for column in columns]
-        return cells[0] if len(cells) == 1 else [json.dumps(parts, ensure_ascii=False) for parts in zip(*cells, strict=True)]
+        return [key_of(cells) for cells in zip(*(chunk[column] for column in columns), strict=True)]
 
-    def _row(self, line, row, key, delivery):
+    def _row(self, line, row, key, delivery, suppressed):
         own = self.table.own(row, line)
         if not key:
             raise RecipientError("the key is empty", Place(self.table.file, line, ", ".join(self.composer.campaign.recipients.key)),
                                  "fill it in, or name other columns in `key`")
         self.recipients += 1
+        if suppressed:
+            return self._left_alone(line, key, own.address, delivery)
         files = self.composer.varying_files(row, line)
         if (earlier := self.plan.add(line, key, files)) is not None:
             return self._duplicate(line, own.address, earlier, files)
@@ -229,6 +239,28 @@ class Preflight:
         late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
         if late or self.limit is None or self.going - self.late < self.limit:
             self._mailed(line, row, key, delivery, LATE if late else NOW)
+
+    def _left_alone(self, line, key, address, delivery):
+        """Whoever was forgotten, or has asked for no more mail."""
+        if self.only is not None and folded(address) == self.only:
+            raise RecipientError(f'"{shown(address)}" must not be mailed again (postroom forget)', Place(self.table.file, line), "leave this person alone")
+        if self.plan.add(line, key, "") is not None:
+            self.duplicates += 1
+            return
+        self.suppressed += 1
+        self.suppressed_unknown += delivery is None
+
+    def _no_copy_to_suppressed(self, rendered, line, row):
+        """A copy is mail too. It is not left out in silence: whoever wrote the campaign counts on it."""
+        copies = {folded(mailbox.address): (field, mailbox.address) for field in ("to", "cc", "bcc") for mailbox in getattr(rendered, field)
+                  if mailbox.address.lower() != rendered.own.lower()}
+        for address in self.suppression.among(copies) if copies else ():
+            field, written = copies[address]
+            columns = [column for column, cell in row.items() if "@" in cell and address in map(folded, re.split(r"[\s<>,;]+", cell))]
+            place = self.composer.campaign.place(field)
+            raise RecipientError(f'"{shown(written)}" must not be mailed again (postroom forget), and would get a copy by `{field}`',
+                                 Place(self.table.file, line, ", ".join(columns)) if columns else Place(place.file, place.line, place.column, line),
+                                 "take the address out")
 
     def _duplicate(self, line, address, earlier, files):
         self.duplicates += 1
@@ -260,6 +292,8 @@ class Preflight:
             place = self.composer.campaign.place("from")
             raise RecipientError(f'{self.composer.campaign.smtp.provider} takes mail from its own login only: `from` is "{rendered.from_.address}", the login '
                                  f'"{self.composer.campaign.login}"', Place(place.file, place.line, place.column, line), "make them the same mailbox; use `reply_to` for another")
+        if self.suppression:
+            self._no_copy_to_suppressed(rendered, line, row)
         self.plan.goes(self._next_mail(line, key, delivery, rendered), turn, delivery.due_at if turn == ONCE_DUE else None)
         self.going += turn != ONCE_DUE
         self.waiting += turn == ONCE_DUE

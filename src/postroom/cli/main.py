@@ -19,6 +19,8 @@ COMMANDS = {
     "send": "Send what is not sent yet; run it again to go on where it stopped.",
     "status": "Show what was sent and what is left.",
     "reconcile": "Settle by the relay's own log, or a Sent folder, what may or may not have arrived.",
+    "report": "Show what became of every recipient, in words or as a table.",
+    "forget": "Erase a person from the journal, and mail them no more.",
     "providers": "Show the mailboxes and relays that are known by name, and what their refusals mean.",
     "sandbox": "Run a mail server for practice that shows what it gets in the browser.",
     "demo": "Send the sample newsletter through the sandbox and show it.",

@@ -13,8 +13,10 @@ from contextlib import contextmanager, suppress
 from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal import guard
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
+from postroom.journal.suppression import FORGOTTEN
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
-                              UNCERTAIN)
+                              SUPPRESSED, UNCERTAIN)
+from postroom.words import utc
 
 WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written down by a clock that was wrong
 BUSY_SECONDS = 30
@@ -85,6 +87,10 @@ class Journal:
     def close(self) -> None:
         self.rows.close()
         self._guard.close()
+
+    def explained(self):
+        """A context that says SQLite's errors in words for people, for whoever reads `rows`."""
+        return _explained(self.path)
 
     @contextmanager
     def commit(self):
@@ -182,8 +188,15 @@ class Edition:
                          (SKIPPED, REMOVED, self.id, PENDING, DEFERRED))
             rows.execute("UPDATE delivery SET state = ?, reason = NULL WHERE campaign = ? AND state = ? AND reason = ? "
                          "AND key IN (SELECT key FROM temp.listed)", (PENDING, self.id, SKIPPED, REMOVED))
+            self._leave_out_forgotten(rows)
             rows.execute("DELETE FROM temp.listed")
         self._load()
+
+    def _leave_out_forgotten(self, rows):
+        """Whoever was forgotten is listed under a name that says nobody: they are skipped, and go when they are listed no more."""
+        theirs = f"campaign = ? AND key GLOB '{FORGOTTEN}*'"
+        rows.execute(f"UPDATE delivery SET state = ?, reason = ? WHERE {theirs} AND state = ?", (SKIPPED, SUPPRESSED, self.id, PENDING))
+        rows.execute(f"DELETE FROM delivery WHERE {theirs} AND state = ? AND attempts = 0 AND key NOT IN (SELECT key FROM temp.listed)", (self.id, SKIPPED))
 
     def recover(self) -> int:
         """At the start of a run, under its lock: what was leaving when the last run died is uncertain. Returns how many."""
@@ -251,13 +264,6 @@ class Edition:
                                              (account, since, self.journal.clock() + WRONG_CLOCK_SECONDS, most))
             return [at for at, in rows][::-1]
 
-    def uncertain(self):
-        """Every uncertain Delivery, one after the other."""
-        with _explained(self.journal.path):
-            rows = self.journal.rows.execute(f"SELECT {COLUMNS.replace(' ', ', ')} FROM delivery WHERE campaign = ? AND state = ? ORDER BY key",
-                                             (self.id, UNCERTAIN))
-            yield from (Delivery(*row) for row in rows)
-
     def counts(self, running: bool) -> dict:
         """How many recipients are in which state, as the JSON documents have it.
 
@@ -277,9 +283,8 @@ class Edition:
         if self.duplicates:
             number[SKIPPED] += self.duplicates
             reasons[DUPLICATE] = self.duplicates
-        due = due_at and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
         return {"recipients": sum(number.values()), **number, "skipped_reasons": reasons,
-                "remaining": number[PENDING] + number[DEFERRED], "due_at": due}
+                "remaining": number[PENDING] + number[DEFERRED], "due_at": due_at and utc(due_at)}
 
     def _settle_all(self, before, after, words):
         if self.id is None:

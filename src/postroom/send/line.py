@@ -13,7 +13,6 @@ from postroom.smtp.session import Relay, Session
 RECONNECT_SECONDS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
 MOST_FRUITLESS, FRUITLESS_WAIT = 3, 0.5
-LOGIN_WAIT_SECONDS = 60
 
 
 class Line:

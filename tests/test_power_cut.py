@@ -174,7 +174,8 @@ def test_a_log_that_lost_what_was_synced_is_refused_or_read_and_never_a_crash(cu
         try:
             must_be_true(found_in(laid_out(disk, short)), cut.accepted)
         except JournalError as error:
-            assert "older than the last run left it" in error.what
+            # Where a checkpoint had begun, the file holds pages of what the log has lost, and SQLite may see that first.
+            assert "older than the last run left it" in error.what or "damaged" in error.what
             refused += 1
         del short[MARK]
         try:

@@ -31,13 +31,13 @@ class Chaos:
 
     def __init__(self, folder, sink, mode, chance, figures):
         smtp, self.window = MODES[mode]
-        self.folder, self.sink, self.chance, self.figures = folder, sink, chance, figures
+        self.folder, self.sink, self.chance, self.figures, self.caught = folder, sink, chance, figures, set()
         shutil.rmtree(folder.path / ".postroom", ignore_errors=True)
         folder.write("recipients.csv", "email,first_name\n" + "".join(f"{address},Person\n" for address in ADDRESSES))
         folder.relay(sink.port, smtp)
 
     def leaving(self):
-        """How many the journal has as leaving, read from a copy: SQLite would tidy up what the killed process left behind."""
+        """Whom the journal has as leaving, read from a copy: SQLite would tidy up what the killed process left behind."""
         state, copy = self.folder.path / ".postroom", self.folder.path / "copy"
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
@@ -45,11 +45,11 @@ class Chaos:
             if (state / name).exists():
                 shutil.copy(state / name, copy)
         if not (copy / "journal.sqlite3").exists():
-            return 0
+            return set()
         with closing(sqlite3.connect(copy / "journal.sqlite3")) as rows:
             if not rows.execute("SELECT count(*) FROM sqlite_master WHERE name = 'delivery'").fetchone()[0]:
-                return 0
-            return rows.execute("SELECT count(*) FROM delivery WHERE state = 'leaving'").fetchone()[0]
+                return set()
+            return {key for key, in rows.execute("SELECT key FROM delivery WHERE state = 'leaving'")}
 
     def killed(self, *words):
         """Start a run and kill it. Returns its exit code, which is not -9 where it was done before."""
@@ -66,10 +66,11 @@ class Chaos:
         process.kill()
         assert "Traceback" not in process.communicate(timeout=SECONDS)[1]
         if process.returncode == -9:
-            caught = self.leaving()
-            assert caught <= self.window
+            before, self.caught = self.caught, self.leaving()
+            assert len(self.caught) <= self.window
             self.figures["kills"] += 1
-            self.figures["kills with one in flight"] += caught > 0
+            # A run killed at its very start leaves what the one before it left.
+            self.figures["kills with one in flight"] += bool(self.caught - before)
         return process.returncode
 
     def until_done(self):

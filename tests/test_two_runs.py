@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,16 +24,18 @@ def campaign(folder, relay):
 
 
 def test_of_two_runs_started_at_once_one_sends_and_the_other_leaves_within_two_seconds(campaign, relay, record_property):
-    relay.after = lambda taken: time.sleep(0.05)
+    runs, seconds, left = [], {}, threading.Event()
+    relay.after = lambda taken: left.wait(60)
     began = time.monotonic()
     postroom("send", "campaign.yaml", "--dry-run")
     starting = time.monotonic() - began
     began = time.monotonic()
-    runs, seconds = [started("send", "campaign.yaml", "--yes") for _ in range(2)], {}
+    runs += [started("send", "campaign.yaml", "--yes") for _ in range(2)]
     while len(seconds) < 2:
         for run in runs:
             if run.pid not in seconds and run.poll() is not None:
                 seconds[run.pid] = time.monotonic() - began
+                left.set()
         time.sleep(0.005)
 
     loser, winner = sorted(runs, key=lambda run: seconds[run.pid])
@@ -44,7 +47,7 @@ def test_of_two_runs_started_at_once_one_sends_and_the_other_leaves_within_two_s
     assert Counter(relay.recipients()) == Counter(ADDRESSES)
     record_property("figure", f"two runs at once: the second left after {seconds[loser.pid]:.1f} s, of which a run takes {starting:.1f} to start")
     # To start both on a machine that has other work is not the lock's doing.
-    assert seconds[loser.pid] < 2 + 2 * starting
+    assert seconds[loser.pid] < 2 + 3 * starting
 
 
 def test_a_lock_left_by_kill_9_blocks_nobody_though_a_child_of_the_run_lives_on(folder):

@@ -279,7 +279,7 @@ def test_very_many_kinds_of_replies_stay_a_short_list(folder, relay):
     words = ["".join(chr(97 + int(digit)) for digit in str(number)) for number in range(10, 60)]
     folder.write("recipients.csv", "email,first_name\n" + "".join(f"{word}@example.com,P\n" for word in words))
     relay.answers |= {f"RCPT TO:<{word}@example.com>": f"550 5.4.0 {word}{word}" for word in words}
-    folder.relay(relay.port)
+    folder.relay(relay.port, "delivery: {stop_after: {failures: 100}}\n")
     send()
 
     groups = report("--json").json["rejected_groups"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from browsing import chromium
 from parsers import NodeParser
 from relay import Relay
 from running import missing
@@ -77,6 +78,12 @@ def node():
         missing("Node with postal-mime (the second MIME parser)")
     with NodeParser() as parser:
         yield parser
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """dump(address): what a real browser made of a page."""
+    return chromium()
 
 
 @pytest.fixture

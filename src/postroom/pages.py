@@ -22,7 +22,8 @@ from email.message import Message as Part
 
 from jinja2 import Environment, PackageLoader
 
-MAIL_POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; form-action 'none'"
+# Of a mail without pictures of its own; those are files beside the page, which `self` means over HTTP only.
+MAIL_POLICY = "default-src 'none'; img-src {pictures}data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
 DOCTYPE = re.compile(r"<!doctype[^<>]*>", re.IGNORECASE)
 DOCTYPE_WITHIN = 10_000
 # A tag's name ends at a blank, "/" or ">" (HTML section 13.2.5.8).
@@ -120,7 +121,7 @@ class Book:
         first = [(wanted, reading.header(wanted)) for wanted in FIRST_HEADERS if reading.header(wanted)]
         words = _template("words.html").render(
             style=_page_file("page.css"), first=first, headers=reading.headers, text=reading.text, attached=attached, name=name, sender=sender,
-            recipients=recipients, row=row, octets=len(octets), remote=len(REMOTE.findall(reading.html or "")), policy=_policy(style=_page_file("page.css")))
+            recipients=recipients, row=row, octets=len(octets), remote=len(REMOTE.findall(reading.html or "")), policy=words_policy())
         self._write(f"messages/{name}.words.html", words)
         to, address = reading.to if reading.to[1] else ("", ", ".join(recipients))
         self._rows.append([name, to, address, reading.header("Subject"), int(shown is not None)])
@@ -129,8 +130,7 @@ class Book:
         """Write the page that shows them all. Returns its path."""
         style, script = _page_file("page.css"), _page_file("page.js")
         data = json.dumps(self._rows, ensure_ascii=False).replace("<", "\\u003c")
-        page = _template("index.html").render(title=self.title, count=len(self._rows), style=style, script=script, data=data,
-                                              policy=_policy(style, script))
+        page = _template("index.html").render(title=self.title, count=len(self._rows), style=style, script=script, data=data, policy=book_policy())
         return self._write("index.html", page)
 
     def _keep(self, file):
@@ -164,17 +164,29 @@ def _framed(source, by_id):
     # In front of all that the mail brings. The mail's own doctype decides how it is laid out, so a copy of it comes first;
     # where it stands itself it is one too many, which browsers skip.
     doctype = found[0] if (found := DOCTYPE.search(source[:DOCTYPE_WITHIN])) else ""
-    guard = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{MAIL_POLICY}"><base target="_blank">'
+    # Opened from the disk, only `file:` lets a picture be shown; without one of its own a mail has no business with the disk.
+    policy = MAIL_POLICY.format(pictures="'self' file: " if by_id else "")
+    guard = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><base target="_blank">'
     if found := COLOR_SCHEME.search(source):
         guard += f'<meta name="color-scheme" content="{found[1]}">'
     return doctype + guard + REACHING.sub(r"<\1x-\2", CID.sub(link, source))
 
 
-def _policy(style, script=None):
+@functools.cache
+def book_policy() -> str:
     """What the page itself may do: its own style and script, and frames from its own folder."""
-    marks = {"style-src": style} | ({"script-src": script} if script else {})
-    own = "; ".join(f"{what} 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for what, text in marks.items())
-    return f"default-src 'none'; frame-src 'self' file:; base-uri 'none'; form-action 'none'; {own}"
+    return f"default-src 'none'; frame-src 'self' file:; base-uri 'none'; form-action 'none'; {_own('style-src', 'page.css')}; {_own('script-src', 'page.js')}"
+
+
+@functools.cache
+def words_policy() -> str:
+    """What the page of headers and plain text may do: have its own style."""
+    return f"default-src 'none'; base-uri 'none'; form-action 'none'; {_own('style-src', 'page.css')}"
+
+
+def _own(what, file):
+    # The very text, not where it is from: what a mail brought lies in the same folder.
+    return f"{what} 'sha256-{base64.b64encode(hashlib.sha256(_page_file(file).encode()).digest()).decode()}'"
 
 
 @functools.cache

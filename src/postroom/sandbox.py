@@ -5,19 +5,26 @@ A message is kept as NNNN.eml, exactly the octets that came, with its envelope i
 
 import asyncio
 import functools
+import hmac
 import json
 import os
+import re
+import secrets
 import shutil
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 from postroom.errors import CampaignError, RelayUnavailable
-from postroom.pages import MAIL_POLICY, Book
+from postroom.pages import MAIL_POLICY, Book, book_policy, words_policy
 from postroom.preview import private_files
 
 HOST = "127.0.0.1"
 MARK = ".postroom-sandbox"
+# What the page is made of; nothing else in the folder is shown. What a mail brought is shown with a policy that lets nothing run or call.
+BOOK, WORDS = re.compile(r"(?:index\.html)?"), re.compile(r"messages/[0-9]+\.words\.html")
+BROUGHT = re.compile(r"[0-9]+\.eml|messages/[0-9]+\.html|parts/[0-9a-f]{24}\.[a-z0-9]+")
+BROUGHT_POLICY = "sandbox; " + MAIL_POLICY.format(pictures="'self' ") + "; frame-ancestors 'self'"
 MOST_OCTETS = 1 << 28
 START_SECONDS = 10
 
@@ -56,8 +63,8 @@ class Sandbox:
 
     @property
     def url(self) -> str | None:
-        """The page's address, or None where it is not shown."""
-        return self._web and f"http://{HOST}:{self._web.server_port}/"
+        """The page's address, or None where it is not shown. It holds a secret: other people on this machine can call the port too."""
+        return self._web and f"http://{HOST}:{self._web.server_port}/{_token(self.directory)}/"
 
     def keep(self, octets: bytes, sender: str, recipients: list[str]) -> None:
         """Write one message down; the envelope first, so that whoever sees the message can read it."""
@@ -90,7 +97,7 @@ class Sandbox:
         self._loop.close()
 
     def _show(self):
-        handler = functools.partial(_Page, Pages(self.directory), directory=self.directory)
+        handler = functools.partial(_Page, Pages(self.directory), _token(self.directory), directory=self.directory)
         self._web = ThreadingHTTPServer((HOST, self._web_port), handler)
         threading.Thread(target=self._web.serve_forever, name="sandbox page", daemon=True).start()
 
@@ -127,23 +134,54 @@ class _Keeper:
 
 
 class _Page(SimpleHTTPRequestHandler):
-    """The mailbox's folder over HTTP, to programs on this machine that call it by its own name."""
+    """The mailbox's folder over HTTP: to who knows its address, by its own name, to look at and nothing else."""
 
-    protocol_version = "HTTP/1.0"
+    protocol_version, server_version, sys_version = "HTTP/1.0", "postroom", ""
+    policy = "default-src 'none'; frame-ancestors 'none'"
 
-    def __init__(self, pages, *arguments, **options):
-        self._pages = pages
+    def __init__(self, pages, token, *arguments, **options):
+        self._pages, self._token = pages, token
         super().__init__(*arguments, **options)
 
+    def parse_request(self):
+        """Whatever the method: the request is looked at before any of it is done."""
+        return super().parse_request() and self._passes()
+
+    def _passes(self):
+        port = self.server.server_port
+        # A browser leaves the scheme's own port out.
+        ours = {f"{name}{end}" for name in (HOST, "localhost") for end in ((f":{port}", "") if port == 80 else (f":{port}",))}
+        hosts, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))
+        if len(hosts) != 1 or hosts[0].strip().lower() not in ours:
+            # Another site's page may reach a loopback port under a name of its own (DNS rebinding).
+            self.send_error(421, "Misdirected Request")
+        elif self.command not in ("GET", "HEAD"):
+            self.send_error(405)
+        elif any(origin not in {f"http://{name}" for name in ours} for origin in origins):
+            self.send_error(403)
+        elif not (asked := self._asked()):
+            self.send_error(404)
+        else:
+            self.path, self.policy = asked
+            return True
+        return False
+
+    def _asked(self):
+        """(path in the folder, the policy to show it with), or None."""
+        _, token, path = [*self.path.split("/", 2), "", ""][:3]
+        if not hmac.compare_digest(token.encode(), self._token.encode()):
+            return None
+        if BOOK.fullmatch(path):
+            return "/", f"{book_policy()}; frame-ancestors 'none'"
+        if WORDS.fullmatch(path):
+            return f"/{path}", f"{words_policy()}; frame-ancestors 'self'"
+        if BROUGHT.fullmatch(path):
+            return f"/{path}", BROUGHT_POLICY
+        return None
+
     def do_GET(self):
-        # Another site's page may reach a loopback port under a name of its own (DNS rebinding).
-        host = self.headers.get("Host", "").rpartition(":")[0]
-        if host not in (HOST, "localhost"):
-            return self.send_error(421, "Misdirected Request")
-        if self.path in ("/", "/index.html"):
+        if self.path == "/":
             self._pages.catch_up()
-        elif "/." in self.path or self.path.endswith("/"):
-            return self.send_error(404)
         return super().do_GET()
 
     do_HEAD = do_GET
@@ -152,11 +190,9 @@ class _Page(SimpleHTTPRequestHandler):
         return "text/plain; charset=utf-8" if path.endswith(".eml") else super().guess_type(path)
 
     def end_headers(self):
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("Referrer-Policy", "no-referrer")
-        if self.path.startswith(("/messages/", "/parts/")) and not self.path.endswith(".words.html"):
-            self.send_header("Content-Security-Policy", f"sandbox; {MAIL_POLICY}")
+        for name, value in (("Content-Security-Policy", self.policy), ("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"),
+                            ("Referrer-Policy", "no-referrer"), ("Cross-Origin-Opener-Policy", "same-origin")):
+            self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, *_):
@@ -189,6 +225,16 @@ def mailbox(directory: str) -> str:
 def write_mailbox_page(directory: str) -> str:
     """A page with everything that a mailbox holds. Returns its path."""
     return Pages(directory).catch_up()
+
+
+def _token(directory):
+    """The mailbox's secret in the page's address: in its mark, so that an address that somebody noted still leads there tomorrow."""
+    with open(os.path.join(directory, MARK), "r+", encoding="ascii") as mark:
+        os.fchmod(mark.fileno(), 0o600)
+        if len(token := mark.read()) < 22:
+            mark.seek(0)
+            mark.write(token := secrets.token_urlsafe(16))
+    return token
 
 
 def _kept(directory):

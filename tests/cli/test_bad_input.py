@@ -83,6 +83,8 @@ FAULTS = {
                                                          ["900 at most", "campaign.yaml, line 14", "row 2"]),
     "a file name without end": ({"campaign.yaml": CAMPAIGN + f"attachments:\n  - {{file: campaign.yaml, name: {'a' * 300}.txt}}\n"},
                                 ["255 at most", "campaign.yaml, line 15"]),
+    "a line break in an attachment's own name": ({"campaign.yaml": CAMPAIGN + 'attachments:\n  - {file: digest.txt, name: "a\\nb"}\n'},
+                                                 ["a line break (U+000A) would reach attachments.0.name", "campaign.yaml, line 15", "Remove it from the campaign"]),
     "not YAML": ({"campaign.yaml": "name: [digest\n"}, ["not YAML", "campaign.yaml, line"]),
     "CA file that is not there": ({"campaign.yaml": CAMPAIGN + "  ca_file: gone.pem\n"}, ['"gone.pem": there is no such file', "campaign.yaml, line 14"]),
 }

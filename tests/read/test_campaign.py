@@ -170,7 +170,11 @@ def test_what_a_preset_cannot_do_is_told(folder, smtp, words):
     assert words in fault.what
 
 
-@pytest.mark.parametrize(("more", "words"), [("  username: a\n  password: secret\n", ["the password stands in this file"]), ("  username: a\n  password: ${POSTROOM_TEST_X:-y}\n", []),
+@pytest.mark.parametrize(("more", "words"), [("  username: a\n  password: secret\n", ["the password stands in this file"]), ("  username: a\n  password: ${POSTROOM_TEST_X:-y}\n", ["the password stands in this file"]),
+                                             ("  username: a\n  password: x$${y}\n", ["the password stands in this file"]), ("  username: a\n  password: ${HOME}\n", []),
+                                             ("  username: a\n  password: ${HOME:?set it}\n", []), ("  username: a\n  password: ${HOME:-}\n", []),
+                                             ("unsubscribe: {mailto: a@example.com, secret: long}\n", ["the secret that signs the unsubscribe links stands in this file"]),
+                                             ("unsubscribe: {mailto: a@example.com, secret: '${HOME}'}\n", []),
                                              ("  provider: outlook\n  username: a@outlook.com\n  password_command: x\n",
                                               ["outlook takes no passwords", "`host` is 127.0.0.1, not outlook's smtp-mail.outlook.com"])])
 def test_secrets_in_sight_are_warned_of(folder, more, words):

@@ -113,3 +113,33 @@ def test_a_file_over_its_bound_is_refused(folder):
 
     with pytest.raises(CampaignError, match="larger than 100 octets"):
         project(folder).read("large", None, 100)
+
+
+@pytest.mark.parametrize("swapped", ["file", "folder", "pipe", "folder by a link into itself"])
+def test_a_link_that_is_put_there_between_the_check_and_the_reading_leads_nowhere(folder, tmp_path_factory, monkeypatch, swapped):
+    """reliability 5a, path escape: no race between looking at a path and opening it."""
+    secret = outside(tmp_path_factory)
+    folder.write("a/b/secret.txt", "harmless")
+    inside = project(folder)
+    real = inside.resolve("a/b/secret.txt", None)
+    place = {"file": real, "pipe": real}.get(swapped, str(folder.path / "a" / "b"))
+
+    def swap(path, where, shown_as=None):
+        os.rename(place, place + ".was")
+        if swapped == "pipe":
+            os.mkfifo(place)
+        else:
+            os.symlink({"file": secret, "folder": secret.parent}.get(swapped, "b.was"), place)
+        return real
+
+    monkeypatch.setattr(inside, "resolve", swap)
+
+    with pytest.raises(CampaignError, match="not a regular file" if swapped == "pipe" else "became a link while it was used"):
+        inside.read("a/b/secret.txt", None, 100)
+
+
+def test_a_folder_that_may_be_entered_but_not_listed_can_be_read_from(folder):
+    folder.write("closed/file.txt", "x")
+    (folder.path / "closed").chmod(0o100)
+
+    assert project(folder).read("closed/file.txt", None, 100) == b"x"

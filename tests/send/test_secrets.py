@@ -162,3 +162,15 @@ def test_a_machine_without_a_keyring_asks_the_terminal(folder):
 
 def test_a_credential_is_not_shown_by_accident():
     assert "s3cret" not in repr(Credential(lambda: "s3cret"))
+
+
+def test_a_secret_that_was_renewed_is_known_still():
+    """A relay may repeat an expired token, and it is nobody else's business either."""
+    tokens = iter(["one", "two"])
+    found = Credential(lambda: next(tokens), renewable=True)
+    found.get_secret_value()
+    found.worked()
+    found.renew()
+    found.get_secret_value()
+
+    assert found.known() == ["one", "two"]

@@ -6,6 +6,7 @@ names of letters, which the standard library has; a library of confusables weigh
 
 import functools
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -28,6 +29,8 @@ COM_COUNTRIES = frozenset("co cm om".split())  # also the domains of Colombia, C
 LONG_SUBJECT = 200
 # What Gmail and Outlook take from nobody (their lists of blocked types), the common ones.
 PROGRAMS = {".exe", ".bat", ".cmd", ".com", ".scr", ".js", ".jse", ".vbs", ".vbe", ".msi", ".jar", ".ps1", ".lnk", ".hta", ".apk", ".dll"}
+# Nobody reads what is written to such a mailbox.
+NO_REPLY = re.compile(r"(?:no|do_?not|dont)_?reply(?:_.*)?")
 LONG_ENOUGH = 5  # letters; every short name is one slip away from another
 
 # Letters that most typefaces draw as the Latin one beside them (the closest of Unicode's confusables, UTS #39).
@@ -44,6 +47,9 @@ def remarks(rendered: Rendered) -> Iterator[tuple[str, str, str, str]]:
     for field, mailbox in mailboxes:
         if said := domain_remark(mailbox.domain):
             yield field, f"{mailbox.local}@", *said
+    sender = rendered.from_
+    if NO_REPLY.fullmatch(re.sub(r"[.+-]", "_", sender.local.lower())) and not rendered.reply_to:
+        yield "from", f"{sender.local}@", f'nobody reads what people answer to "{sender.address}"', "name somebody who does in `reply_to`"
     yield from _of_files(rendered)
     if len(rendered.subject) > LONG_SUBJECT:
         yield "subject", rendered.subject, f"the subject has {len(rendered.subject)} characters; most programs show 60", "make it shorter"

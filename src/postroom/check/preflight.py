@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 
 from postroom.address import folded, key_of, shown
 from postroom.check.addresses import remarks
+from postroom.check.links import OTHERS, Links
+from postroom.check.markup import unescaped
 from postroom.compose.build import Composer, Rendered
-from postroom.errors import Faults, Place, PostroomError, RecipientError
+from postroom.errors import Faults, Place, PostroomError, RecipientError, TemplateError
 from postroom.outcome import DEFERRED, LEAVING, PENDING, REJECTED, REMOVED, SENT, SKIPPED, UNCERTAIN
+from postroom.read.project import display
 from postroom.read.providers import provider
 from postroom.words import count
 
@@ -126,7 +129,9 @@ class Preflight:
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
         self._alike: dict[tuple, PostroomError] = {}
-        self._senders = _only_senders(composer.campaign)
+        self._senders, self._domains = _senders(composer.campaign)
+        self._sources = composer.html.environment.loader.sources if composer.html else {}
+        self._links = Links(self._sources)
 
     def run(self, seen: Callable[[int], None] = lambda rows: None) -> "Preflight":
         """Look at every row; faults are collected, not raised. seen: told how many rows were looked at."""
@@ -140,6 +145,7 @@ class Preflight:
             self._fault(self._nobody())
         elif not self._found and not self.faults:
             self._fault(RecipientError(f'no row has the address "{shown(self.only)}"', Place(self.table.file), "correct the address after --only, or add the row"))
+        self._look_at_templates()
         if self.limit is not None and self.going > self.limit:
             self.plan.leave_out_late(self.going - self.limit)
             self.going = self.limit
@@ -270,6 +276,18 @@ class Preflight:
             raise RecipientError(f'"{shown(address)}" is the same recipient as in line {earlier}, {why}', Place(self.table.file, line),
                                  "name the columns that tell them apart, such as `key: [email, invoice]`, or say `duplicates: first`")
 
+    def _look_at_templates(self):
+        """What their authors should know: columns that are not escaped, and links that few programs open."""
+        trusted = {name for name, column in self.composer.campaign.recipients.columns.items() if column.html}
+        for path, octets in self._sources.items():
+            for line, column in unescaped(self.composer.html.environment.parse(octets.decode("utf-8-sig")), set(self.table.columns)):
+                if column not in trusted:
+                    self._fault(TemplateError(f'the column "{shown(column)}" is passed through as HTML, so whoever fills its cells writes the mail', Place(display(path), line),
+                                              'take `| safe` out (line breaks: {{ note | replace("\\n", "<br>" | safe) }}), '
+                                              f"or say `recipients: {{columns: {{{column}: {{html: true}}}}}}` if you alone write them"))
+        for begin, (path, line) in self._links.written().items():
+            self.warnings.append(TemplateError(f'the link "{shown(begin)}" does not begin as mail programs open them', Place(display(path), line), OTHERS))
+
     def _waits(self, delivery):
         # A time that is too far off was written down by a clock that was wrong.
         return delivery is not None and delivery.state == DEFERRED and self.now < (delivery.due_at or 0) < self.now + WRONG_CLOCK_SECONDS
@@ -294,12 +312,17 @@ class Preflight:
                                  f'"{self.composer.campaign.login}"', Place(place.file, place.line, place.column, line), "make them the same mailbox; use `reply_to` for another")
         if self.suppression:
             self._no_copy_to_suppressed(rendered, line, row)
+        for columns, what in self._links.of_cells(rendered.html, row) if rendered.html else ():
+            raise RecipientError(what, Place(self.table.file, line, ", ".join(columns)), f"{OTHERS}; another beginning belongs into the template")
         self.plan.goes(self._next_mail(line, key, delivery, rendered), turn, delivery.due_at if turn == ONCE_DUE else None)
         self.going += turn != ONCE_DUE
         self.waiting += turn == ONCE_DUE
         self.late += turn == LATE
         for field, text, what, do in remarks(rendered):
             self._warn(row, line, field, text, what, do)
+        if self._domains and rendered.from_.domain not in self._domains:
+            self._warn(row, line, "from", f"@{rendered.from_.domain}", f'`from` is at {rendered.from_.domain}, the login at {" or ".join(sorted(self._domains))}',
+                       f"make sure that it is an alias of the account: {self.composer.campaign.smtp.provider} refuses or rewrites any other")
         if rendered.needs_smtputf8:
             self.smtputf8 += 1
             self.smtputf8_lines += [line] if self.smtputf8 <= FIRST_LINES else []
@@ -326,12 +349,13 @@ class Preflight:
         return going._replace(date=delivery.date, utc_offset=delivery.utc_offset)
 
 
-def _only_senders(campaign):
-    """The addresses of which `from` must be one where the provider wants the login's there; empty where it does not, or the login is not known."""
+def _senders(campaign):
+    """(addresses, domains) of which `from` must be one, and should be at one; empty where the provider does not mind, or the login is not known."""
     if not campaign.login or not campaign.smtp.provider:
-        return frozenset()
+        return frozenset(), frozenset()
     preset = provider(campaign.smtp.provider)
-    if preset.sender != "login":
-        return frozenset()
     login = campaign.login.lower()
-    return frozenset([login] if "@" in login else [f"{login}@{domain}" for domain in preset.domains])
+    known = frozenset([login] if "@" in login else [f"{login}@{domain}" for domain in preset.domains])
+    if preset.sender == "login":
+        return known, frozenset()
+    return frozenset(), frozenset(address.rpartition("@")[2] for address in known) if preset.sender == "alias" else frozenset()

@@ -6,6 +6,7 @@ Only the named command's options and modules are loaded, so that --help and stat
 import argparse
 import importlib
 import os
+import resource
 import signal
 import sys
 
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _ended)
     sys.stdout.reconfigure(errors="backslashreplace")
+    # A core dump would write the password to the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as interrupt:

@@ -84,7 +84,7 @@ class Composer:
         named_text = campaign.text if campaign.text != "none" else None
         self.text = named_text and attempt(self.templates.file, named_text, campaign.place("text"), False)
         self.images = [attempt(self._image, name) for name in campaign.images]
-        self.shared = {number: attempt(self._attachment, number, {}, 0) for number in self._shared_attachments()}
+        self.shared = {number: attempt(self._attachment, number, {"row": Row()}, 0) for number in self._shared_attachments()}
         faults += self._unusable_settings()
         if faults:
             raise Faults(faults)
@@ -294,7 +294,7 @@ class Composer:
     def _header(self, name, context, line):
         """A value for a header: rendered, trimmed, without any line break or control character."""
         value = self.templates.render(self.small[name], context, line).strip()
-        if CONTROL.search(value):
+        if CONTROL.search(value) and context["row"]:
             # A line break behind a cell's last letter, as spreadsheets leave it, means nothing.
             value = self.templates.render(self.small[name], self._trimmed(context), line).strip()
         if found := CONTROL.search(value):

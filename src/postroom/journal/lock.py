@@ -25,7 +25,7 @@ class RunLock:
 
     def __enter__(self):
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            private_folder(os.path.dirname(self.path))
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise JournalUnavailable(f"no lock can be kept beside the journal: {(error.strerror or str(error)).lower()}", self.path,
@@ -44,6 +44,15 @@ class RunLock:
     def __exit__(self, *_):
         # The file stays: removing it would let a third run lock a new file while a second waits for this one.
         os.close(self._file)
+
+
+def private_folder(path: str) -> None:
+    """Make a folder and those above it that are missing, for their owner alone: names and addresses will be in it."""
+    before = os.umask(0o077)
+    try:
+        os.makedirs(path, exist_ok=True)
+    finally:
+        os.umask(before)
 
 
 def is_running(journal_path: str, name: str, edition: str) -> bool:

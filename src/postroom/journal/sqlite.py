@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal import guard
+from postroom.journal.lock import private_folder
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
 from postroom.journal.suppression import FORGOTTEN
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
@@ -389,7 +390,7 @@ def _make_private(path):
     """An empty file that only its owner can read, before SQLite opens it: names and addresses are in it."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        private_folder(folder)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         guard.forget(path)
         _sync_folders(folder)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from postroom.address import CONTROL, AddressError, parse_mailbox, shown
 from postroom.errors import CampaignError, Faults, Place
 from postroom.read.encoding import codec_name
-from postroom.read.project import Project, Unset, display
+from postroom.read.project import Project, Unset, display, is_readable
 from postroom.read.settings import EXTENDS, Settings, gathered
 
 MOST_FILE_OCTETS = 50 << 20
@@ -31,6 +31,10 @@ PORTS = {"plain": 25, "starttls": 587, "tls": 465}
 # What only a connection needs. A missing variable in one of these is no fault before that.
 WANTED_TO_CONNECT = {("smtp", key) for key in ("username", "password", "password_command", "token_command", "host", "ca_file")}
 NOT_SET = "not-set.invalid"
+SECRETS = (("smtp", "password", "the password", "write `password: ${SMTP_PASSWORD}` and put it into .env at the project's root, or use `password_command`"),
+           ("unsubscribe", "secret", "the secret that signs the unsubscribe links",
+            "write `secret: ${UNSUBSCRIBE_SECRET}` and put it into .env at the project's root: who reads it can unsubscribe anybody"))
+SECRET_PATHS = {secret[:2] for secret in SECRETS}
 # Where a path may stand: it is relative to the file that it is written in.
 # (An attachment's is a template: compose/build.py.)
 PATHS = [("html",), ("text",), ("recipients", "file"), ("images", None), ("smtp", "ca_file"), ("allow_paths",), ("allow_paths", None)]
@@ -169,17 +173,18 @@ class _Strict(BaseModel):
 
 
 class Column(_Strict):
-    """What a column's empty cells mean: `default` stands in for them, or none may be empty."""
+    """What a column's empty cells mean: `default` stands in for them, or none may be empty. html: whether templates may pass it through `| safe`."""
 
     default: Text | None = None
     required: bool = False
+    html: bool = False
 
     @model_validator(mode="after")
     def _one_meaning(self):
         if self.required and self.default is not None:
             raise ValueError("an empty cell is either filled by `default` or refused by `required`, not both")
         if not self.model_fields_set:
-            raise ValueError("say `default: …` or `required: true`")
+            raise ValueError("say `default: …`, `required: true` or `html: true`")
         return self
 
 
@@ -338,10 +343,10 @@ class Campaign(_Strict):
     def warnings(self) -> list[CampaignError]:
         """What is no fault, but a person should know: secrets that others may read."""
         found = []
-        raw = (self._settings.value.get("smtp") or {}).get("password")
-        if raw is not None and "${" not in str(raw):
-            found.append(CampaignError("the password stands in this file", self.place("smtp", "password"),
-                                       "write `password: ${SMTP_PASSWORD}` and put it into .env at the project's root, or use `password_command`"))
+        for section, key, words, do in SECRETS:
+            raw = (self._settings.value.get(section) or {}).get(key)
+            if raw is not None and is_readable(str(raw)):
+                found.append(CampaignError(f"{words} stands in this file", self.place(section, key), do))
         if self.smtp and self.smtp.provider and self.smtp.token_command is None and self.smtp.username:
             from postroom.read import providers
 
@@ -358,7 +363,7 @@ class Campaign(_Strict):
                                            "remove `host` unless this is meant: what stands beside `provider` takes precedence"))
         env = os.path.join(self._project.root, ".env")
         if os.path.isfile(env) and os.stat(env).st_mode & 0o077:
-            found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"chmod 600 {display(env)}"))
+            found.append(CampaignError("others on this machine may read this file", Place(display(env)), f"make it yours alone: chmod 600 {display(env)}"))
         return found
 
     @property
@@ -438,7 +443,9 @@ def _interpolated(settings, project, secrets, faults):
         if not isinstance(value, str):
             return value
         try:
-            return _from_campaign(project.interpolated(value), path, settings, project)
+            value = _from_campaign(project.interpolated(value), path, settings, project)
+            # Wrapped at once: an error's traceback that shows the values of its frames shows no secret.
+            return SecretStr(value) if path in SECRET_PATHS else value
         except Unset as error:
             unset.add(path)
             if path[:1] == ("smtp",) and path[:2] != ("smtp", "provider") and not secrets:

@@ -1,6 +1,7 @@
 """What a file is that was named as the table and is no text: said by name, with the way to a CSV file."""
 
 from postroom.errors import Place, RecipientError
+from postroom.read.project import open_real
 
 HEAD_OCTETS = 4096
 EXCEL = "open it in its program, choose File > Save As > CSV UTF-8 (Comma delimited), and name that file"
@@ -45,9 +46,9 @@ def refuse_binary(head: bytes, file: str) -> None:
 
 
 def opened(path: str, file: str):
-    """The file, for reading octets. Raises RecipientError."""
+    """The file at a real path, for reading octets. Raises RecipientError."""
     try:
-        return open(path, "rb")
+        return open_real(path)
     except OSError as error:
         raise RecipientError((error.strerror or "it cannot be read").lower(), Place(file), "make it readable") from None
 

@@ -4,6 +4,7 @@ The root is the nearest folder at or above the campaign that holds `postroom.yam
 The journal lives there, and no path may lead out of it unless the campaign names it in `allow_paths`.
 """
 
+import errno
 import io
 import os
 import re
@@ -14,6 +15,8 @@ from postroom.errors import CampaignError, Place
 
 MOST_DOTENV = 128 << 10  # characters
 ROOT_FILE, STATE_FOLDER = "postroom.yaml", ".postroom"
+# Linux opens a folder that may be entered but not listed with O_PATH alone.
+FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 # As Compose files have it: ${X}, ${X:-default}, ${X:?message}, and $$ for a dollar sign.
 VARIABLE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?])([^{}]*))?\}|\{[^}]*\}?)")
 
@@ -129,15 +132,22 @@ class Project:
         """The octets of a file that the campaign names. Raises CampaignError, also where it is larger than allowed."""
         real = self.resolve(path, place)
         try:
-            # O_NONBLOCK: should the file have become a pipe meanwhile, opening it must not wait for a writer.
-            descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-            with open(descriptor, "rb") as file:
+            with open_real(real) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise CampaignError(f'"{shown(path)}" is not a regular file', place, "name a file")
                 octets = file.read(most_octets + 1)
         except OSError as error:
-            raise CampaignError(f'"{shown(path)}": {reason(error)}', place, "make it readable") from None
+            why = "it became a link while it was used" if error.errno in (errno.ELOOP, errno.ENOTDIR) else reason(error)
+            raise CampaignError(f'"{shown(path)}": {why}', place, "make it readable") from None
         if len(octets) > most_octets:
             raise CampaignError(f'"{shown(path)}" is larger than {most_octets:,} octets', place, "make it smaller")
         return octets
+
+
+def is_readable(text: str) -> bool:
+    """Whether a secret stands in a text as it is: without a variable, or as the default of one."""
+    variables = [found for found in VARIABLE.finditer(text) if found[1]]
+    return not variables or any(found[2] == "-" and found[3] for found in variables)
 
 
 def journal_path(asked: str | None, root: str) -> str:
@@ -159,6 +169,25 @@ def display(path: str) -> str:
 
 def _inside(path, folder):
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def open_real(real: str):
+    """The file at a real path, for reading octets, provided that no part of the path has become a link. Raises OSError.
+
+    Between resolve() and here somebody may have put a link in the place of a file or folder: opened by its name alone, it would
+    lead out of the root after all. So each folder is opened in the one before it, and none of them as a link.
+    """
+    folder = os.open(os.sep, FOLDER)
+    try:
+        *folders, name = real.strip(os.sep).split(os.sep)
+        for part in folders:
+            inner = os.open(part, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        # O_NONBLOCK: should the file have become a pipe meanwhile, opening it must not wait for a writer.
+        return open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder), "rb")
+    finally:
+        os.close(folder)
 
 
 def reason(error: OSError) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from postroom.errors import CampaignError, RelayUnavailable
+from postroom.errors import CampaignError, PostroomError, RelayUnavailable
 
 COMMAND_SECONDS = 60  # a password manager may ask its owner for something
 MOST_SECRET = 16_384  # octets; Microsoft's tokens have two thousand
@@ -20,7 +20,7 @@ class Credential:
 
     def __init__(self, obtain: Callable[[], str], renewable: bool = False):
         self._obtain, self._renewable = obtain, renewable
-        self._secret, self._worked = None, False
+        self._secret, self._worked, self._known = None, False, []
 
     def __repr__(self):
         return "Credential(***)"
@@ -28,8 +28,17 @@ class Credential:
     def get_secret_value(self) -> str:
         """The secret, obtained once. Raises CampaignError or RelayUnavailable where it cannot be had."""
         if self._secret is None:
-            self._secret, self._worked = self._obtain(), False
+            try:
+                self._secret, self._worked = self._obtain(), False
+            except PostroomError as error:
+                # The frames below may hold what a command printed, and some programs show what the frames of an error hold.
+                raise error.with_traceback(None) from None
+            self._known.append(self._secret)
         return self._secret
+
+    def known(self) -> list[str]:
+        """Every secret that a relay has heard from us, or is about to hear: an expired token is nobody else's business either."""
+        return self._known
 
     def worked(self) -> None:
         """The relay took it."""

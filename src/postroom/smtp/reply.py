@@ -111,11 +111,10 @@ class ReplyReader:
             raise ProtocolError("the relay sends a line without end")
 
     def _line(self, line):
-        code = line[:4] if line[:3].isdigit() else b""
+        # What looks like a code may be a secret's first letters.
+        code = line[:4] if line[:3].isdigit() and not any(map(line.startswith, self.secrets)) else b""
         text = line[len(code):]
         for secret in self.secrets:
-            if line.startswith(secret):
-                code, text = b"", b"***" + line[len(secret):]
             text = text.replace(secret, b"***")
         line = code + text
         found = LINE.fullmatch(line[:MOST_LINE])

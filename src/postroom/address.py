@@ -1,6 +1,7 @@
 """A mailbox: a display name and one address, parsed once, folded to a key, with its domain as an A-label."""
 
 import functools
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ INVISIBLE = re.compile("[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u
 # Of these what would turn an error's own words around on the screen (UAX #9).
 TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_LOCAL = 64  # octets; RFC 5321 section 4.5.3.1.1
+MOST_ADDRESS = 1000  # characters that are looked at: far more than the 254 of an address, before anything takes longer over more of them
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')  # RFC 5322 section 3.2.4
 
 # Mail to these stays inside a company or a test bench; email-validator would refuse them as undeliverable.
@@ -65,6 +67,8 @@ def parse_mailbox(text: str) -> Mailbox | None:
 @functools.lru_cache(maxsize=1024)
 def checked_address(address: str) -> tuple[str, str]:
     """Local part as written (NFC) and A-label domain of one bare address. Raises AddressError with the reason."""
+    if len(address) > MOST_ADDRESS:
+        raise AddressError(f'"{shown(address)}" is not a mail address: it has {len(address):,} characters, 254 at most may')
     if found := CONTROL.search(address) or INVISIBLE.search(address):
         what = "a control character" if CONTROL.match(found[0]) else "an invisible character"
         raise AddressError(f'"{shown(address)}" holds {what} ({described(found[0])}), which no mail address may')
@@ -92,6 +96,24 @@ def folded(text: str) -> str:
             # The lower case of a composed letter may be a decomposed one; nothing of this touches ASCII.
             return unicodedata.normalize("NFC", text.lower())
     return text.lower()
+
+
+def key_of(cells: list[str]) -> str:
+    """What makes a row the same recipient tomorrow: the cells of its key columns, folded; a list as JSON where there are several."""
+    parts = [folded(cell) for cell in cells]
+    return parts[0] if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
+
+
+def key_parts(key: str) -> list[str]:
+    """The folded cells that a key was made of."""
+    if key.startswith("["):
+        try:
+            parts = json.loads(key)
+        except ValueError:
+            return [key]
+        if all(isinstance(part, str) for part in parts):
+            return parts
+    return [key]
 
 
 def unicode_domain(domain: str) -> str:

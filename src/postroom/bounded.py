@@ -1,101 +1,288 @@
-"""Jinja2's sandbox with bounds: an expression cannot fill the machine before the length of its output is seen.
+"""Jinja2's sandbox with bounds: an expression cannot fill the machine, nor hold it, before the length of its output is seen.
 
-What gives another result each time (`random`, `lipsum`) is left out: a message that leaves must be the
-one that was checked.
+The sandbox says what templates may reach; this says how much. The generated code asks the environment around every expression that
+makes or compares something, loops ask between their elements, and one step makes little more than it is given (see `growing`).
+What gives another result each time (`random`, `lipsum`) is left out: a message that leaves must be the one that was checked.
 """
 
-import functools
 import re
+import types
+from collections.abc import Iterable, Iterator
+from time import monotonic
 
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+import jinja2
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator
+from jinja2.environment import TemplateModule
+from jinja2.lexer import TokenStream
+from jinja2.runtime import LoopContext, markup_join, str_join
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
+from jinja2.utils import Namespace
+from markupsafe import Markup
 
-MOST_OUTPUT = 5 << 20
-# A width of seven digits, or one that comes from an argument.
-WIDE_PERCENT = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{7})")
-WIDE_BRACES = re.compile(r"\{[^{}]*:[^{}]*(?:\{|\d{7})")
-WIDENING_FILTERS = ("batch", "center", "indent", "slice", "tojson", "wordwrap")
+from postroom import growing
+from postroom.meter import MOST_OUTPUT, Meter, TooMuch, weight
+
+MOST_TOKENS = 50_000  # of one template: so many take about a second and 160 MB to compile
+METHODS = types.MethodType, types.BuiltinMethodType
+MOST_DIGITS = 10_000  # of a number; the lexer takes 300 octets for each
+ENDLESS = re.compile(rf"\d[\d_]{{{MOST_DIGITS}}}|0[box][\da-f_]{{{MOST_DIGITS}}}", re.IGNORECASE)
+OF_THE_CODE = {"_loop_vars", "_block_vars"}  # the generated code's own arguments, which Context.call takes away
+EACH = " each"  # no template can write this name
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """Refuses, with SecurityError, what would build far more than a template may put out."""
+    """Raises TooMuch where a template makes far more than it may put out, and TooLong, which is one, where it has no end.
 
-    intercepted_binops = frozenset(["*", "**", "%"])
+    meter: shared by the environments of one rendering; whoever renders starts it. Without one each environment has its own.
+    """
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        for name in WIDENING_FILTERS:
-            self.filters[name] = _narrow(self.filters[name])
-        self.filters["format"] = _narrow_format(self.filters["format"])
-        self.filters["replace"] = _narrow_replace(self.filters["replace"])
+    intercepted_binops = frozenset(["+", "*", "**", "%"])
+
+    def __init__(self, meter: Meter | None = None, **options):
+        # Without the optimizer, which computes what is constant while it compiles.
+        super().__init__(optimized=False, **options)
+        self.meter = meter or Meter()
+        self.code_generator_class, self.template_class = _Code, _Template
+        self.filters |= growing.filters(self)
+        self.filters[EACH] = self.each
+        self.globals["namespace"] = _Namespace
         del self.filters["random"], self.globals["lipsum"]
 
-    def call_binop(self, context, operator, left, right):
-        if operator == "%":
-            _check_format(left, WIDE_PERCENT)
-        for value, times in ((left, right), (right, left)):
-            if operator == "*" and isinstance(times, int) and hasattr(value, "__len__") and len(value) * times > MOST_OUTPUT:
-                raise _too_much("*")
-        if operator == "**" and isinstance(left, int) and isinstance(right, int) and right * left.bit_length() > 10_000:
-            raise SecurityError("** makes a number that is too large")
-        return super().call_binop(context, operator, left, right)
+    def fit(self, value):
+        """Itself, if it is within the bounds."""
+        kind = type(value)
+        if kind is str or kind is Markup:
+            # Nearly always; what make() does, without the call.
+            size, meter = len(value), self.meter
+            meter.left -= size
+            if size > MOST_OUTPUT or meter.left < 0 or monotonic() > meter.deadline:
+                meter.make(size)
+        elif value is not None and kind is not bool:
+            self.meter.make(weight(value))
+        return value
 
-    def call(self, context, called, *arguments, **named):  # noqa: PLR0913 - as the base class has it
-        text = getattr(called, "__self__", None)
-        if isinstance(text, str):
-            if called.__name__ == "replace":
-                _check_replace(text, *arguments)
-            elif called.__name__ != "format":
-                _check_widths(called.__name__, (*arguments, *named.values()))
-        return super().call(context, called, *arguments, **named)
+    def ticked(self, value):
+        """Itself, if there is time left."""
+        self.meter.tick()
+        return value
+
+    def each(self, iterable: Iterable, most: int | None = None) -> "_Each":
+        """What a loop goes over, with a look at the time between two elements. most: so many at most."""
+        return _Each(iterable, self.meter, most)
+
+    def join(self, context, values: tuple) -> str:
+        """The operator ~."""
+        if sum(len(value) if isinstance(value, str) else weight(value) for value in values) > MOST_OUTPUT:
+            raise growing.too_much("~")
+        return self.fit((markup_join if context.eval_ctx.autoescape else str_join)(values))
+
+    def concat(self, parts: Iterable[str]) -> str:
+        """What a macro, a block or a template has put out, in one piece."""
+        return "".join(self.parts(parts))
+
+    def parts(self, parts: Iterable[str]) -> list[str]:
+        """The parts as a list; together they are within the bound."""
+        kept, room = [], MOST_OUTPUT
+        for part in parts:
+            room -= len(part)
+            if room < 0:
+                fault = TooMuch(f"it makes more than {MOST_OUTPUT:,} characters")
+                # Raised where the template stands, so that its line is told.
+                getattr(parts, "throw", self._raised)(fault)
+            kept.append(part)
+        return kept
+
+    @staticmethod
+    def _raised(fault):
+        raise fault
+
+    def add(self, left, right):
+        """The operator +."""
+        value = left + right
+        if isinstance(value, (list, tuple)):
+            # What it holds was made before.
+            if weight(value) > MOST_OUTPUT:
+                raise growing.too_much("+")
+            self.meter.make(len(value))
+            return value
+        return self.fit(value)
+
+    def call_binop(self, context, operator, left, right):
+        if operator == "+":
+            return self.add(left, right)
+        {"*": growing.times, "**": growing.power, "%": growing.percent}[operator](left, right)
+        return self.fit(super().call_binop(context, operator, left, right))
+
+    def call(self, context, called, /, *arguments, **named):
+        self.meter.tick()
+        held = 0
+        for value in (*arguments, *named.values()):
+            if type(value) is not str and isinstance(value, (list, tuple)):
+                held += weight(value)
+        if held > MOST_OUTPUT:
+            raise growing.too_much("a call")
+        owner = getattr(called, "__self__", None)
+        if owner is not None:
+            given = {name: value for name, value in named.items() if name not in OF_THE_CODE}
+            arguments = growing.method(owner, called.__name__, arguments, given)
+        elif isinstance(called, LoopContext):
+            arguments = tuple(map(self.each, arguments))
+        return self.fit(super().call(context, called, *arguments, **named))
+
+    def call_filter(self, *arguments, **named):
+        return self.fit(super().call_filter(*arguments, **named))
+
+    def call_test(self, *arguments, **named):
+        return self.ticked(super().call_test(*arguments, **named))
+
+    def getitem(self, obj, argument):
+        self.meter.tick()
+        return super().getitem(obj, argument)
 
     def wrap_str_format(self, value):
-        wrapped = super().wrap_str_format(value)
-        if wrapped is not None:
-            _check_format(value.__self__, WIDE_BRACES)
-        return wrapped
+        if not isinstance(value, METHODS) or super().wrap_str_format(value) is None:
+            return None
+        text = value.__self__
+        formatter = _EscapeFormatter(self, escape=text.escape) if isinstance(text, Markup) else _Formatter(self)
+
+        def formatted(*arguments, **named):
+            if value.__name__ == "format_map":
+                arguments, (named,) = (), arguments
+            return type(text)(formatter.vformat(text, arguments, named))
+
+        return formatted
+
+    def _load_template(self, name, globals):
+        self.meter.tick()
+        return super()._load_template(name, globals)
+
+    def check_source(self, source: str) -> None:
+        """Raises TooMuch for what the lexer itself would take a gigabyte for."""
+        if found := ENDLESS.search(source):
+            raise TooMuch(f"{found[0][:20]}... has more than {MOST_DIGITS:,} digits")
+
+    def _tokenize(self, source, name, filename=None, state=None):
+        self.check_source(source)
+        return TokenStream(_few(super()._tokenize(source, name, filename, state)), name, filename)
+
+    def _generate(self, source, name, filename, defer_init=False):
+        for loop in list(source.find_all(nodes.For)):
+            loop.iter = nodes.Filter(loop.iter, EACH, [], [], None, None, lineno=loop.iter.lineno, environment=self)
+        return super()._generate(source, name, filename, defer_init)
 
 
-def _narrow(filter_):
-    @functools.wraps(filter_)
-    def narrow(*arguments, **named):
-        _check_widths(filter_.__name__.removeprefix("do_"), (*arguments[1:], *named.values()))
-        return filter_(*arguments, **named)
+class _Code(CodeGenerator):
+    """The generated Python, with a question to the environment around what makes or compares something."""
 
-    return narrow
+    def visit_Filter(self, node, frame):
+        self._asked("fit" if node.name != EACH else None, super().visit_Filter, node, frame)
+
+    def visit_Test(self, node, frame):
+        self._asked("ticked", super().visit_Test, node, frame)
+
+    def visit_Compare(self, node, frame):
+        self._asked("ticked", super().visit_Compare, node, frame)
+
+    def visit_List(self, node, frame):
+        self._asked("fit", super().visit_List, node, frame)
+
+    def visit_Dict(self, node, frame):
+        self._asked("fit", super().visit_Dict, node, frame)
+
+    def visit_Tuple(self, node, frame):
+        self._asked("fit" if node.ctx == "load" else None, super().visit_Tuple, node, frame)
+
+    def visit_Getitem(self, node, frame):
+        self._asked("fit" if isinstance(node.arg, nodes.Slice) else None, super().visit_Getitem, node, frame)
+
+    def visit_Concat(self, node, frame):
+        self.write("environment.join(context, (")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def _asked(self, question, visit, node, frame):
+        if question is None:
+            return visit(node, frame)
+        self.write(f"environment.{question}(")
+        visit(node, frame)
+        self.write(")")
+        return None
+
+    def _output_child_to_const(self, node, frame, finalize):
+        # Anything else would be computed while it compiles, at no place that an error could name.
+        if not isinstance(node, (nodes.TemplateData, nodes.Const)):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+    def _output_child_pre(self, node, frame, finalize):
+        # What goes into a buffer is held until its end; what is put out is counted where it arrives.
+        if frame.buffer is not None:
+            self.write("environment.fit(")
+        super()._output_child_pre(node, frame, finalize)
+
+    def _output_child_post(self, node, frame, finalize):
+        super()._output_child_post(node, frame, finalize)
+        if frame.buffer is not None:
+            self.write(")")
 
 
-def _narrow_format(filter_):
-    @functools.wraps(filter_)
-    def narrow(value, *arguments, **named):
-        _check_format(value, WIDE_PERCENT)
-        return filter_(value, *arguments, **named)
+class _Template(jinja2.Template):
+    """A template whose output is bounded as it comes; as a module too: an import runs it and holds what it puts out."""
 
-    return narrow
+    def text(self, variables: dict) -> str:
+        """What it puts out. Raises whatever a template may, with a traceback in its own lines."""
+        try:
+            return self.environment.concat(self.root_render_func(self.new_context(dict(variables))))
+        except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
+            self.environment.handle_exception()
 
-
-def _narrow_replace(filter_):
-    @functools.wraps(filter_)
-    def narrow(context, text, old, new, count=None):
-        _check_replace(str(text), str(old), str(new))
-        return filter_(context, text, old, new, count)
-
-    return narrow
+    def make_module(self, vars=None, shared=False, locals=None):
+        context = self.new_context(vars, shared, locals)
+        return TemplateModule(self, context, self.environment.parts(self.root_render_func(context)))
 
 
-def _check_format(text, wide):
-    if isinstance(text, str) and wide.search(text):
-        raise _too_much("a format's width")
+class _Each:
+    __slots__ = ("iterable", "meter", "most")
+
+    def __init__(self, iterable, meter, most):
+        self.iterable, self.meter, self.most = iterable, meter, most
+
+    def __iter__(self) -> Iterator:
+        meter, now, left = self.meter, monotonic, self.most
+        for element in self.iterable:
+            if now() > meter.deadline:
+                meter.tick()
+            if left is not None:
+                left -= 1
+                if left < 0:
+                    raise TooMuch(f"a list has more than {self.most:,} elements")
+            yield element
+
+    def __len__(self):
+        return len(self.iterable)
 
 
-def _check_widths(name, arguments):
-    if any(isinstance(argument, int) and argument > MOST_OUTPUT for argument in arguments):
-        raise _too_much(name)
+class _Namespace(Namespace):
+    def __repr__(self):
+        # Each may hold others, and those others again: written out it can be any length.
+        return "<namespace>"
 
 
-def _check_replace(text, old, new, *_):
-    if text.count(old) * len(new) > MOST_OUTPUT:
-        raise _too_much("replace")
+class _Formatter(SandboxedFormatter):
+    def format_field(self, value, format_spec):
+        growing.spec(format_spec)
+        return self._env.fit(super().format_field(value, format_spec))
 
 
-def _too_much(name):
-    return SecurityError(f"{name} makes more than {MOST_OUTPUT:,} characters")
+class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
+    pass
+
+
+def _few(stream):
+    for count, token in enumerate(stream):
+        if count > MOST_TOKENS:
+            raise TooMuch(f"there are more than {MOST_TOKENS:,} words and signs in its tags")
+        yield token

@@ -40,6 +40,7 @@ class PostroomError(Exception):
 
     exit_code = CHANGE_FIRST
     more_rows = 0  # how many further rows have the very same fault
+    ends_it = False  # whether no further row is looked at: each would take as long to fail
 
     def __init__(self, what, where=None, do=None):
         super().__init__(what)
@@ -83,6 +84,10 @@ class RelayUnavailable(PostroomError):
     """The relay cannot be reached, or closes on us; the same command later may well work."""
 
     exit_code = TRY_LATER
+
+
+class LoginPutOff(RelayUnavailable):
+    """The relay takes no login for now; there is nothing wrong with the password as far as it says."""
 
 
 class JournalError(PostroomError):

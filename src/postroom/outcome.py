@@ -19,7 +19,7 @@ REMOVED, DUPLICATE, BY_CHOICE, SUPPRESSED = "removed", "duplicate", "by choice",
 # Why somebody was rejected whom the relay only ever put off.
 GAVE_UP = "gave_up"
 
-# A table, so that a wrong move is a key that is not there.
+# A table, so that a wrong move is a key that is not there. (`send --only --again` begins a delivery anew, whatever it was.)
 MAY_FOLLOW = {
     PENDING: {LEAVING, SKIPPED},
     LEAVING: {SENT, REJECTED, DEFERRED, UNCERTAIN, PENDING},

@@ -9,23 +9,28 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from postroom.address import shown
+from postroom.address import AddressError, folded, parse_mailbox, shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.compose.build import Composer
-from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, signalled
+from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, RecipientError, RelayUnavailable, signalled
+from postroom.journal import place
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
+from postroom.journal.suppression import Suppression
 from postroom.message import Message
-from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, UNCERTAIN
+from postroom.outcome import DEFERRED, DUPLICATE, PENDING, REJECTED, SENT, SKIPPED, SUPPRESSED, UNCERTAIN
 from postroom.read.campaign import Campaign, load
 from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
+from postroom.report.uncertain import uncertain_lines, uncertain_list
 from postroom.send import gate, loop
+from postroom.send.departures import Departures, in_turn
 from postroom.send.interrupt import Interrupt
 from postroom.send.line import Line, logged_in
+from postroom.send.patience import Patience
 from postroom.send.progress import Progress
-from postroom.send.queue import Queue, departures
+from postroom.send.queue import Queue
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
@@ -33,6 +38,7 @@ from postroom.words import as_json, count, duration, explained, noted, sentence,
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
+REST_SECONDS, LOGIN_WAIT_SECONDS = 30, 60
 COUNTS = ("recipients", *STATES, "skipped_reasons", "remaining", "due_at")
 
 
@@ -44,6 +50,11 @@ class Options:
     yes: bool = False
     dry_run: bool = False
     limit: int | None = None
+    only: str | None = None
+    again: bool = False
+    at_most: int | None = None
+    wait: bool = False
+    new: bool = False
     uncertain: str | None = None
     accept_changes: bool = False
     journal: str | None = None
@@ -68,12 +79,14 @@ class Desk:
 class Run:
     """Fields become known as the run goes on; result() tells all of them, also when it failed half-way.
 
-    before: the edition's counts when the run began. counts: when it ended. checked: the Preflight. page: what a rehearsal shows.
+    before: the edition's counts when the run began. counts, uncertain_list: when it ended. checked: the Preflight. page: what a rehearsal shows.
     """
 
     def __init__(self, options: Options, desk: Desk):
         self.options, self.desk = options, desk
         self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = self.page = None
+        self._login_asked = False
+        self.uncertain_list = None
         self.started = time.monotonic()
 
     @property
@@ -85,9 +98,10 @@ class Run:
         """To the campaign's relay. Returns the exit code; raises PostroomError where something must change first."""
         self.campaign = load(self.options.campaign, secrets=True)
         relay = gate.relay_of(self.campaign, self.desk.secret)
-        for warning in gate.clear_text_warnings(self.campaign):
+        path = journal_path(self.options.journal, self.campaign.project.root)
+        for warning in (*gate.clear_text_warnings(self.campaign), *place.warnings(path)):
             self.desk.say(noted(warning))
-        return self._with_journal(relay, self.campaign.smtp.account, journal_path(self.options.journal, self.campaign.project.root))
+        return self._with_journal(relay, self.campaign.smtp.account, path)
 
     def rehearse(self) -> int:
         """The same to a sandbox of its own, with a journal of its own that starts anew each time."""
@@ -111,7 +125,7 @@ class Run:
         path = self.journal_path and display(self.journal_path)
         return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
                 "edition": campaign and campaign.edition, **counts, "this_run": this_run,
-                "running": isinstance(self.error, Locked),
+                "running": isinstance(self.error, Locked), "uncertain_list": self.uncertain_list,
                 "seconds": round(time.monotonic() - self.started, 3), "journal": path}
 
     # The steps
@@ -126,6 +140,8 @@ class Run:
             finally:
                 if journal:
                     journal.close()
+        if not self.options.sandbox:
+            self._not_begun_by_accident(path)
         with RunLock(path, name, edition):
             journal = Journal.open(path, create=True)
             try:
@@ -133,10 +149,22 @@ class Run:
             finally:
                 journal.close()
 
+    def _not_begun_by_accident(self, path):
+        """A build machine is made anew each time: without its journal it would mail everybody again."""
+        if not self.options.yes or self.options.new or os.environ.get("CI", "").lower() in ("", "0", "false"):
+            return
+        journal = Journal.open(path, create=False)
+        known = journal is not None and journal.editions()
+        if journal:
+            journal.close()
+        if not known:
+            raise JournalError("there is no journal, and CI is set: on a machine that is made anew each time, everybody would be mailed again", display(path),
+                               "keep the journal between the runs (--journal), or say --new for the very first one")
+
     def _dry_run(self, edition, relay, account):
         self.before = edition.counts(running=False) if edition else None
         composer = self._composer(edition)
-        self._preflight(composer, edition.states if edition else lambda keys: {})
+        self._preflight(composer, edition.states if edition else lambda keys: {}, Suppression(edition) if edition else None)
         self._confirmation(edition, composer, relay, account)
         self.desk.say("This was a dry run: no connection was made, nothing was sent.")
         return 0
@@ -145,8 +173,10 @@ class Run:
         edition.recover()
         self.before = edition.counts(running=False)
         composer = self._composer(edition)
-        self._preflight(composer, edition.states)
-        if not self.checked.going:
+        self._preflight(composer, edition.states, Suppression(edition).settled())
+        if not self.checked.going and not (self.checked.waiting and self.options.wait):
+            if self.checked.suppressed:
+                self.desk.say(f"{', '.join(self.checked.left_out())} left out of {count(self.checked.recipients, 'row')}.")
             self._enrol(edition, composer)
             return self._finished(edition, None)
         if not self._needs_no_answer() and self.desk.ask is None:
@@ -155,14 +185,15 @@ class Run:
         with Interrupt() as interrupt:
 
             def session():
-                return logged_in(relay, transcript, interrupt.wake)
+                return logged_in(relay, transcript, interrupt.wake, put_off=lambda error: self._login_put_off(error, interrupt))
 
             line = Line(session, gate.passed(session, self.checked), self._messages_per_session(), interrupt.pause, relay)
             try:
                 self._confirmation(edition, composer, relay, account)
                 self._ask()
                 self._enrol(edition, composer)
-                edition.begin_run(relay.name, account, composer.now.timestamp())
+                edition.send_again(self.checked.renewed)
+                edition.begin_run(relay.name, account, composer.now.timestamp(), tuple(window for window in self._rate() if window.seconds >= QUOTA_SECONDS))
                 with interrupt.held():
                     closed_by, number = self._loop(edition, composer, line, interrupt), interrupt.signal
                     line.quit()
@@ -221,7 +252,7 @@ class Run:
             raise CampaignError(f"{', '.join(names)} changed since this edition's first mail", Place(self.campaign.file),
                                 "put it back, give the campaign a new `edition` (which mails everyone again), or say --accept-changes")
 
-    def _preflight(self, composer, states):
+    def _preflight(self, composer, states, suppression):
         shows = self.desk.passing
         seen = 0
 
@@ -232,13 +263,25 @@ class Run:
                 self.desk.say(f"\rchecked {seen:,} rows", end="")
 
         self.checked = Preflight(composer, states, time.time(), self.options.limit, self.options.uncertain == "resend",
-                                 self.options.accept_changes).run(tell)
+                                 self.options.accept_changes, self._only(), self.options.again, suppression).run(tell)
         if shows and seen >= 2000:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
             self.desk.say(noted(note))
         self._look_again()
         self.checked.passed()
+        if self.options.at_most is not None and self.checked.recipients > self.options.at_most:
+            raise RecipientError(f"there are {count(self.checked.recipients, 'recipient')}, more than the {self.options.at_most:,} that --at-most allows",
+                                 Place(composer.table.file), "look whether this is the right table")
+
+    def _only(self):
+        if self.options.only is None:
+            return None
+        try:
+            mailbox = parse_mailbox(self.options.only)
+        except AddressError as error:
+            raise RecipientError(f"--only: {error}", None, "give one mail address") from None
+        return folded(mailbox.address if mailbox else self.options.only)
 
     def _enrol(self, edition, composer):
         if self.options.uncertain == "skip":
@@ -248,12 +291,40 @@ class Run:
 
     def _loop(self, edition, composer, line, interrupt):
         self.progress = Progress(self.checked.going, quiet=self.options.quiet or self.options.debug)
-        queue = Queue(departures(composer, self.checked.plan))
+        queue = Queue(Departures(composer, self.checked.plan), Patience(self._stop_after(), self.options.wait))
+
+        def rest(until, quota):
+            return self._rest(until, quota, interrupt)
+
         try:
-            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came)
+            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came, rest)
         finally:
             self.progress.close()
         return queue.closed_by
+
+    def _rest(self, until, quota, interrupt):
+        """Nothing may leave before `until`: sleep where the person said so, else why the run ends."""
+        at = datetime.datetime.fromtimestamp(until).astimezone()
+        windows = ", ".join(window_words(window) for window in self._rate() if window.seconds >= QUOTA_SECONDS)
+        if not self.options.wait:
+            return loop.ALL_PUT_OFF if not quota else RelayUnavailable(
+                f"the account's {windows} are used up; the next message may leave at {at:%Y-%m-%d %H:%M %Z}", None, "run it again then to go on, or have it --wait")
+        self.progress.note(f"Waiting until {at:%Y-%m-%d %H:%M %Z}: {f'{windows} are used up' if quota else 'all that is left was put off by the relay'}. Ctrl-C ends it.")
+        # In portions, because the clock may be set meanwhile.
+        while (left := until - time.time()) > 0 and not interrupt.pause(min(left, REST_SECONDS)):
+            pass
+        return None
+
+    def _login_put_off(self, error, interrupt):
+        """The relay takes no login for now: it is asked once more a minute later, never in a loop."""
+        if self._login_asked:
+            return False
+        self._login_asked = True
+        self.desk.say(visible(f"{error} Trying once more in {LOGIN_WAIT_SECONDS} seconds."))
+        return not interrupt.pause(LOGIN_WAIT_SECONDS)
+
+    def _stop_after(self):
+        return self.campaign.delivery.stop_after
 
     def _rate_words(self, edition, rate):
         going, quotas = self.checked.going, tuple(window for window in rate if window.seconds >= QUOTA_SECONDS)
@@ -334,11 +405,11 @@ class Run:
                 self.desk.say(line)
         self.desk.say(_summary(this_run, counts))
         again = f"postroom send {self.options.campaign}"
-        if counts["uncertain"]:
-            self.desk.say(f"{count(counts['uncertain'], 'message')} may or may not have arrived: the relay had all of it, its answer never came. They are left "
-                f"alone; decide with\n  {again} --uncertain resend   (somebody may get it twice)\n  {again} --uncertain skip     (somebody may never get it)")
+        self.uncertain_list = uncertain_list(edition, running=False)
+        for line in uncertain_lines(self.uncertain_list, self.options.campaign):
+            self.desk.say(line)
         # A signal that came while the last of them was finished left nothing to go on with.
-        if self.error or closed_by is not None and counts["pending"]:
+        if self.error or closed_by == loop.INTERRUPTED and counts["pending"]:
             self.desk.say(f"Go on with: {again}")
             return self.error.exit_code if self.error else signalled(number)
         if counts["pending"]:
@@ -355,6 +426,8 @@ class Run:
             return counts if counts["recipients"] else dict.fromkeys(COUNTS)
         reasons = {reason: number for reason, number in counts["skipped_reasons"].items() if reason != DUPLICATE}
         reasons |= {DUPLICATE: self.checked.duplicates} if self.checked.duplicates else {}
+        if self.checked.suppressed_unknown:
+            reasons[SUPPRESSED] = reasons.get(SUPPRESSED, 0) + self.checked.suppressed_unknown
         counts = {**counts, "skipped_reasons": reasons, "skipped": sum(reasons.values()), "pending": counts["pending"] + self.checked.unknown}
         return {**counts, "recipients": sum(counts[state] for state in STATES), "remaining": counts["pending"] + counts["deferred"]}
 
@@ -383,7 +456,7 @@ def foreseen(campaign: Campaign, journal: str | None, limit: int | None, guessed
         if known:
             known.close()
     checked = Preflight(composer, lambda keys: {}, time.time(), limit=limit).run().passed()
-    return departures(composer, checked.plan)
+    return in_turn(composer, checked.plan)
 
 
 def _before(counts):

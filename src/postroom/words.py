@@ -1,5 +1,7 @@
 """Words for people: counts, durations, and an error as the lines that explain it."""
 
+import time
+
 from postroom.errors import Place, PostroomError, faults_of
 
 CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
@@ -66,6 +68,11 @@ def sentence(text: str) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def utc(seconds: float) -> str:
+    """A time as the JSON documents have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ SHARED = CAMPAIGN + "attachments: ['{{ doc }}']\n"
 # What a person changes -> the words that must stand in the one message: what is wrong, and where.
 FAULTS = {
     "misspelt key": ({"campaign.yaml": CAMPAIGN.replace("subject:", "subjct:")}, ['"subjct" is not known', "campaign.yaml, line 5", '"subject"?']),
-    "key of a later release": ({"campaign.yaml": CAMPAIGN + "delivery: {}\n"}, ['"delivery" is not known', "campaign.yaml, line 14"]),
+    "key of a later release": ({"campaign.yaml": CAMPAIGN + "bounces: {}\n"}, ['"bounces" is not known', "campaign.yaml, line 14"]),
     "extends a file that is not there": ({"campaign.yaml": CAMPAIGN + "extends: base.yaml\n"}, ['"base.yaml": there is no such file', "campaign.yaml, line 14"]),
     "a wrong value in the shared settings": ({"postroom.yaml": "# shared\nsmtp:\n  port: many\n", "campaign.yaml": CAMPAIGN.replace("  port: 2525\n", "")},
                                              ["smtp.port", "postroom.yaml, line 3"]),

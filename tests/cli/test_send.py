@@ -71,7 +71,7 @@ def test_the_json_document_is_flat_and_complete(folder, relay):
     assert document == {"version": 1, "exit": 0, "error": None, "campaign": "digest", "edition": "2026-11", "recipients": 2, "sent": 2, "rejected": 0,
                         "deferred": 0, "uncertain": 0, "skipped": 0, "skipped_reasons": {}, "pending": 0, "remaining": 0,
                         "this_run": {"sent": 2, "rejected": 0, "deferred": 0, "uncertain": 0}, "running": False, "due_at": None,
-                        "journal": ".postroom/journal.sqlite3"}
+                        "uncertain_list": [], "journal": ".postroom/journal.sqlite3"}
 
 
 @pytest.mark.parametrize(("name", "before", "after"), [("digest.html", "Hello", "Hallo"), ("digest.txt", "Hello", "Hallo"), ("foot.html", "foot", "feet"),
@@ -191,7 +191,7 @@ def test_a_put_off_recipient_is_due_in_five_minutes_and_then_gets_the_same_mail_
     late = send("--json")
 
     assert (first.exit, balanced(first.json)["deferred"], first.json["remaining"]) == (1, 1, 1)
-    assert 290 < due_at - date < 310 and first.json["due_at"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
+    assert 298 < due_at - date < 365 and first.json["due_at"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
     assert (early.exit, early.json["this_run"]["deferred"], early.json["deferred"]) == (1, 0, 1)
     assert (late.exit, late.json["sent"], late.json["remaining"]) == (0, 2, 0)
     mail = email.message_from_bytes(relay.taken[-1].octets)

@@ -72,3 +72,15 @@ def test_a_status_that_looks_just_now_does_not_refuse_a_run(tmp_path):
 
     assert (entered, looking.wait(10)) == (20, 0)
     looking.stdout.close()
+
+
+def test_a_program_that_a_run_started_does_not_inherit_the_lock(tmp_path):
+    """It may live on when the run is dead."""
+    with RunLock(str(tmp_path / "j"), "digest", "") as lock:
+        assert not os.get_inheritable(lock._file)
+        child = subprocess.Popen(["sleep", "60"], close_fds=False)
+    try:
+        assert not is_running(str(tmp_path / "j"), "digest", "")
+    finally:
+        child.kill()
+        child.wait(10)

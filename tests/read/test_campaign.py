@@ -6,7 +6,6 @@ from conftest import CAMPAIGN
 from postroom.errors import Faults, PostroomError
 from postroom.read.campaign import Window, load
 
-LATER = ["delivery: {stop_after: {failures: 3}}"]
 LATER_INSIDE = {"smtp": ["in_flight: 3"]}
 
 
@@ -21,7 +20,7 @@ def faults(folder, text, secrets=True):
     return error.value.errors if isinstance(error.value, Faults) else [error.value]
 
 
-@pytest.mark.parametrize("line", LATER + [f"{key}:\n  {line}" for key, lines in LATER_INSIDE.items() for line in lines])
+@pytest.mark.parametrize("line", [f"{key}:\n  {line}" for key, lines in LATER_INSIDE.items() for line in lines])
 def test_a_key_that_is_not_there_yet_is_refused_like_an_unknown_one(folder, line):
     key, _, inner = line.partition(":\n  ")
     if inner:
@@ -192,3 +191,17 @@ def test_an_env_file_that_others_may_read_is_warned_of(folder):
 @pytest.mark.parametrize("edition", ["2026", "1.5", "true"])
 def test_an_edition_may_look_like_a_number(folder, edition):
     assert read(folder, CAMPAIGN.replace('"2026-11"', edition)).edition == edition
+
+
+def test_a_run_stops_after_20_refusals_that_are_a_quarter_unless_the_campaign_says_otherwise(folder):
+    usual, own = read(folder, CAMPAIGN), read(folder, CAMPAIGN + "delivery: {stop_after: {failures: 3, share: 12.5%}}\n")
+
+    assert (usual.delivery.stop_after.failures, usual.delivery.stop_after.share) == (20, 0.25)
+    assert (own.delivery.stop_after.failures, own.delivery.stop_after.share) == (3, 0.125)
+
+
+@pytest.mark.parametrize("share", ["0.5", "120%", "half", "-3%"])
+def test_a_share_is_a_percentage(folder, share):
+    fault, = faults(folder, CAMPAIGN + f"delivery:\n  stop_after:\n    share: {share}\n")
+
+    assert f'"{share}" is not a share; write such as 25%' in fault.what

@@ -1,18 +1,13 @@
-"""What still has to go: in the order of the table, exactly what preflight saw, each once."""
+"""What still has to go: in order, each once, what was put off again when it is due, and what closes it."""
 
-import datetime
-
-import pytest
-
-from postroom.check.preflight import Preflight
-from postroom.compose.build import Composer
-from postroom.errors import RecipientError, RelayRefused, RelayUnavailable
+from postroom.errors import RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
 from postroom.outcome import CAMPAIGN as EVERYBODY
-from postroom.outcome import PENDING, REJECTED, SENT, SESSION, Fate
-from postroom.read.campaign import load
-from postroom.read.recipients import Table
-from postroom.send.queue import Queue, departures
+from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, SENT, SESSION, Fate
+from postroom.read.campaign import StopAfter
+from postroom.send.patience import Patience
+from postroom.send.queue import MOST_TRIES, Queue
+from postroom.smtp.reply import SLOW, Meaning
 
 
 def message(name):
@@ -20,12 +15,36 @@ def message(name):
     return Message(address, 2, Envelope("news@example.com", (address,), address), b"x\r\n", name, 0, "d")
 
 
+class Source:
+    """Messages in order; what was put off stands in `waits`: (name, seconds)."""
+
+    def __init__(self, names):
+        self.left, self.built, self.waits, self.tried, self.due_at = list(names), [], [], 0, None
+
+    def next(self):
+        if not self.left:
+            return None
+        self.built.append(self.left.pop(0))
+        return message(self.built[-1])
+
+    def tries(self, message):
+        return self.tried
+
+    def put_off(self, message, wait_seconds):
+        self.waits.append((message.message_id, wait_seconds))
+
+
+def queue_of(names):
+    source = Source(names)
+    return Queue(source, Patience(StopAfter())), source
+
+
 def names(messages):
     return [one.message_id for one in messages]
 
 
 def test_messages_leave_in_order_and_what_came_back_goes_first():
-    queue = Queue(iter([message(name) for name in "abcde"]))
+    queue, _ = queue_of("abcde")
     a, b, c = queue.take(3)
 
     queue.settle([Fate(a, SENT), Fate(b, PENDING, scope=SESSION), Fate(c, PENDING, scope=SESSION)])
@@ -34,9 +53,18 @@ def test_messages_leave_in_order_and_what_came_back_goes_first():
     assert not queue and queue.closed_by is None
 
 
+def test_what_could_not_leave_yet_is_the_next():
+    queue, _ = queue_of("abcd")
+    a, b = queue.take(2)
+
+    queue.put_back([a, b])
+
+    assert names(queue.take(10)) == ["a", "b", "c", "d"]
+
+
 def test_one_that_comes_back_twice_is_left_for_the_next_run_and_holds_up_nobody():
     """The relay may close at this one alone."""
-    queue = Queue(iter([message(name) for name in "abc"]))
+    queue, _ = queue_of("abc")
     for _ in range(2):
         a, = queue.take(1)
         queue.settle([Fate(a, PENDING, scope=SESSION)])
@@ -49,22 +77,15 @@ def test_one_that_comes_back_twice_is_left_for_the_next_run_and_holds_up_nobody(
 
 
 def test_it_never_hands_out_more_than_asked_and_builds_only_one_ahead():
-    built = []
+    queue, source = queue_of("abcdef")
 
-    def messages():
-        for name in "abcdef":
-            built.append(name)
-            yield message(name)
-
-    queue = Queue(messages())
-
-    assert bool(queue) and built == ["a"]
+    assert bool(queue) and source.built == ["a"]
     assert names(queue.take(0)) == [] and names(queue.take(2)) == ["a", "b"]
-    assert built == ["a", "b"]
+    assert source.built == ["a", "b"]
 
 
 def test_a_reply_that_would_hit_everybody_closes_it():
-    queue = Queue(iter([message(name) for name in "abc"]))
+    queue, _ = queue_of("abc")
     a, = queue.take(1)
 
     queue.settle([Fate(a, PENDING, scope=EVERYBODY, phase="mail", code=550, text="no such sender")])
@@ -73,7 +94,7 @@ def test_a_reply_that_would_hit_everybody_closes_it():
 
 
 def test_a_refused_recipient_closes_nothing():
-    queue = Queue(iter([message(name) for name in "ab"]))
+    queue, _ = queue_of("ab")
     a, = queue.take(1)
 
     queue.settle([Fate(a, REJECTED)])
@@ -82,62 +103,42 @@ def test_a_refused_recipient_closes_nothing():
 
 
 def test_the_first_reason_to_close_counts():
-    queue = Queue(iter([message("a")]))
+    queue, _ = queue_of("a")
     queue.close("interrupted")
     queue.close("later")
 
     assert queue.closed_by == "interrupted"
 
 
-@pytest.fixture
-def planned(folder):
-    """A composer and the plan of its preflight, for three people of whom the second is not mailed."""
-    folder.write("recipients.csv", "email,first_name\na@example.com,A\nb@example.com,B\nc@example.com,C\n")
-    campaign = load("campaign.yaml", secrets=False)
-    composer = Composer(campaign, Table(campaign), datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC))
-    checked = Preflight(composer, lambda keys: {}, 0.0).run().passed()
-    return folder, composer, checked.plan
+def test_what_is_put_off_waits_longer_each_time_and_in_the_end_is_given_up():
+    """reliability, section 6: 5 minutes, then 30, with jitter; the journal is told the time, or that it was too often."""
+    queue, source = queue_of("a")
+    a, = queue.take(1)
+    waits = []
+    for source.tried in range(MOST_TRIES):
+        fate, = queue.settle([Fate(a, DEFERRED, code=451, text="later")])
+        waits.append(fate.wait)
+
+    assert (fate.state, fate.reason, fate.wait) == (REJECTED, GAVE_UP, None)
+    assert source.waits == [("a", wait) for wait in waits[:-1]]
+    for least, wait in zip([300, 1800, 3600, 7200] + [14_400] * 7, waits[:-1], strict=True):
+        assert least <= wait <= 1.2 * least
 
 
-def test_departures_are_the_plan_with_the_date_of_their_moment(planned):
-    _, composer, plan = planned
-    clock = iter([1_795_000_000, 1_795_000_060, 1_795_000_120])
+def test_a_wait_that_is_known_is_not_shortened():
+    queue, _ = queue_of("a")
+    a, = queue.take(1)
 
-    left = list(departures(composer, plan, lambda: next(clock)))
+    fate, = queue.settle([Fate(a, DEFERRED, code=450, wait=3600)])
 
-    assert [(one.key, one.row, one.date) for one in left] == [("a@example.com", 2, 1_795_000_000), ("b@example.com", 3, 1_795_000_060),
-                                                              ("c@example.com", 4, 1_795_000_120)]
-
-
-@pytest.mark.parametrize("table", ["email,first_name\na@example.com,A\nb@example.com,Bob\nc@example.com,C\n", "email,first_name\na@example.com,A\n",
-                                   "email,first_name\na@example.com,A\nb@example.com\nc@example.com,C\n", "email,first_name\na@example.com,A\nc@example.com,C\nb@example.com,B\n"])
-def test_what_leaves_is_what_was_checked(planned, table):
-    folder, composer, plan = planned
-    folder.write("recipients.csv", table)
-
-    going = departures(composer, plan)
-
-    assert next(going).key == "a@example.com"
-    with pytest.raises(RecipientError, match="no longer what was checked") as error:
-        next(going)
-    assert error.value.where.line == 3
+    assert 3600 <= fate.wait <= 4320
 
 
-def test_a_repeat_keeps_the_date_of_the_mail_that_it_repeats(planned):
-    _, composer, plan = planned
-    (line, _, digest, _, _), *_ = plan.going(late=False)
-    plan.goes(line, digest, 1_794_000_000, 8 * 3600)
+def test_slow_down_is_nobodys_fault_and_the_same_one_goes_again():
+    queue, source = queue_of("ab")
+    slow = Meaning((), (), (), (), SLOW, "slowly", "wait")
+    for _ in range(3):
+        a, = queue.take(1)
+        assert queue.settle([Fate(a, PENDING, code=451, meaning=slow)])[0].state == PENDING
 
-    repeat = next(departures(composer, plan, lambda: 1_795_000_000))
-
-    assert repeat.date == 1_794_000_000 and repeat.octets.startswith(b"Date: Sat, 07 Nov 2026 05:20:00 +0800\r\n")
-
-
-def test_late_ones_leave_behind_everybody_else(planned):
-    _, composer, plan = planned
-    (line, _, digest, _, _), *_ = plan.going(late=False)
-    plan.goes(line, digest, late=True)
-
-    assert [one.key for one in departures(composer, plan)] == ["b@example.com", "c@example.com", "a@example.com"]
-
-
+    assert names(queue.take(5)) == ["a", "b"] and source.waits == []

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroom.read.campaign import Window
-from postroom.send.rate import Pace
+from postroom.send.rate import CLEAN_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_GAP_SECONDS, Pace
 
 WINDOWS = st.lists(st.builds(Window, st.integers(1, 6), st.integers(1, 10)), min_size=1, max_size=3)
 
@@ -64,3 +64,78 @@ def test_a_slow_relay_does_not_save_up_a_burst():
     pace.left(1, 0.9)
 
     assert (pace.free(1.0), pace.free(1.89), pace.free(1.9)) == (1, 1, 2) and pace.next(0.9) == 1.0
+
+
+def run(pace, now, until, slow_at=()):
+    """Departures from now on, each as soon as it may; the relay asks for less behind those whose number is in slow_at."""
+    left = []
+    while now < until:
+        if pace.free(now):
+            pace.left(1, now)
+            left.append(now)
+            if len(left) in slow_at:
+                pace.slow_down(now)
+            else:
+                pace.taken()
+        now = max(pace.next(now), now + 1 / 64)
+    return left
+
+
+def per_second(left, begin, end):
+    return sum(begin <= at < end for at in left) / (end - begin)
+
+
+def test_after_slow_down_the_pace_at_least_halves():
+    """reliability, section 6; goal 9."""
+    left = run(Pace((Window(10, 1),)), 0.0, 60.0, slow_at={100})
+
+    before, after = per_second(left, 2, 9), per_second(left, 15, 60)
+    assert 9 <= before <= 11 and 0.35 * before <= after <= 0.5 * before
+
+
+def test_each_further_slow_down_halves_it_again():
+    left = run(Pace((Window(10, 1),)), 0.0, 120.0, slow_at={100, 110})
+
+    assert 0.15 * 10 <= per_second(left, 20, 60) <= 0.26 * 10
+
+
+def test_it_recovers_by_a_tenth_for_each_clean_minute_until_it_is_as_before():
+    left = run(Pace((Window(10, 1),)), 0.0, 900.0, slow_at={100})
+    minutes = [per_second(left, begin, begin + 60) for begin in range(15, 800, 60)]
+
+    assert all(later >= earlier - 0.1 for earlier, later in zip(minutes, minutes[1:]))
+    assert minutes[0] < 5.1 and minutes[3] < 7 and minutes[-1] > 9.5
+
+
+def test_the_pauses_grow_while_nothing_is_taken_and_are_short_again_afterwards():
+    pace, now, pauses = Pace(()), 100.0, []
+    for _ in range(14):
+        pace.slow_down(now)
+        assert pace.free(now) == 0
+        pauses.append(pace.next(now) - now)
+        now = pace.next(now)
+    pace.taken()
+    pace.slow_down(now)
+
+    assert pauses[:4] == [FIRST_PAUSE_SECONDS * factor for factor in (1, 2, 4, 8)]
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS and pace.next(now) - now == FIRST_PAUSE_SECONDS
+
+
+def test_however_often_it_is_slowed_down_it_goes_on():
+    pace, now = Pace(()), 0.0
+    for _ in range(30):
+        pace.left(1, now)
+        pace.slow_down(now)
+        pace.taken()
+        now = pace.next(now)
+
+    assert pace.next(now) - now <= MOST_GAP_SECONDS
+
+
+@given(WINDOWS, st.sets(st.integers(1, 60), max_size=8))
+def test_a_brake_never_loosens_a_window(windows, slow_at):
+    left = run(Pace(tuple(windows)), 100.0, 100.0 + 2 * CLEAN_SECONDS, slow_at)
+
+    for window in windows:
+        for first, last in zip(left, left[window.count:]):
+            assert last - first >= window.seconds

@@ -288,3 +288,22 @@ def test_without_smtputf8_nothing_of_such_a_message_is_begun(capabilities, words
         core.begin(message("jürgen", octets="To: jürgen@example.com\r\n\r\nx\r\n".encode()), capabilities)
 
     assert core.in_flight == 0 and core.to_write() == []
+
+
+@pytest.mark.parametrize(("reply", "found"), [("552 5.3.4 too large", ("end of data", 552)), ("250 2.0.0 taken", ("end of data", None))])
+def test_before_the_last_octet_is_out_a_refusal_counts_and_a_2xx_does_not(reply, found):
+    """No server can take what it does not have: such a 2xx is another command's reply, and the session ends."""
+    core = Protocol()
+    core.receive(b"220 relay.test\r\n")
+    core.begin(message("ann"), {})
+    for said in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+        for _, octets in core.to_write():
+            core.wrote(len(octets))
+        core.receive(said)
+    (_, body), = core.to_write()
+    core.wrote(len(body) - 1)
+
+    answers = [event for event in core.receive(reply.encode() + b"\r\n") if isinstance(event, Answer)] + core.lost()
+
+    assert [(answer.phase, answer.reply and answer.reply.code) for answer in answers] == [found]
+    assert "before it had all of it" in core.broken and answers[0].left is (found[1] is not None)

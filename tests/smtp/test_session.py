@@ -342,3 +342,14 @@ def test_an_idle_relay_that_closed_is_noticed_before_the_next_mail(relay):
     time.sleep(0.1)
 
     assert not session.is_usable()
+
+
+def test_an_address_that_this_machine_cannot_speak_to_is_passed_over(relay, monkeypatch):
+    """A name with an IPv6 address, on a machine without IPv6."""
+    here = socket.getaddrinfo("127.0.0.1", relay.port, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(9999, *here[0][1:]), *here])
+
+    session = Session.open(To("relay.test", relay.port, "plain"))
+    session.quit()
+
+    assert relay.connections == 1

@@ -3,22 +3,34 @@
 What it found is kept on disk, not in memory: a list has no upper bound.
 """
 
-import json
+import re
 import sqlite3
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 
-from postroom.address import folded, shown
+from postroom.address import folded, key_of, shown
 from postroom.check.addresses import remarks
 from postroom.check.links import OTHERS, Links
 from postroom.check.markup import unescaped
 from postroom.compose.build import Composer, Rendered
 from postroom.errors import Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.outcome import DEFERRED, LEAVING, PENDING, REMOVED, SKIPPED, UNCERTAIN
+from postroom.outcome import DEFERRED, LEAVING, PENDING, REJECTED, REMOVED, SENT, SKIPPED, UNCERTAIN
 from postroom.read.project import display
 from postroom.read.providers import provider
 from postroom.words import count
 
 MOST_FAULTS, MOST_WARNINGS, FIRST_LINES = 1000, 1000, 5
+WRONG_CLOCK_SECONDS = 7 * 86_400  # no relay puts anybody off for longer
+
+
+NOW, LATE, ONCE_DUE = range(3)  # when somebody's turn is: in the table's order, behind everybody else, at a time of their own
+
+Going = namedtuple("Going", "line key digest date utc_offset repeat tries", defaults=(None, None, 0, 0))
+Going.__doc__ = """Who is mailed in this run: physical line, key, digest of all that was rendered.
+
+date, utc_offset: those of the mail that this one repeats, or None. repeat: how many mails this person was meant to have before.
+tries: how often it was handed over and put off.
+"""
 
 
 class Plan:
@@ -28,38 +40,64 @@ class Plan:
         # An empty name is SQLite's temporary file: it never spills into memory, and nothing of it outlives us.
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000; BEGIN;"
-                                 "CREATE TABLE listed(line INTEGER PRIMARY KEY, key TEXT UNIQUE, files TEXT, digest TEXT, date INTEGER, utc_offset INTEGER, late INTEGER)")
+                                 "CREATE TABLE listed(line INTEGER PRIMARY KEY, key TEXT UNIQUE, files TEXT, digest TEXT, date INTEGER, utc_offset INTEGER, "
+                                 "repeat INTEGER, tries INTEGER, turn INTEGER, due REAL)")
 
     def add(self, line: int, key: str, files: str) -> int | None:
         """List a recipient. Returns None, or the line that has the same key already."""
         added = self._rows.execute("INSERT OR IGNORE INTO listed(line, key, files) VALUES(?, ?, ?)", (line, key, files)).rowcount
-        return None if added else self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()[0]
+        return None if added else self.line_of(key)
+
+    def line_of(self, key: str) -> int | None:
+        """The line of the recipient with this key; None where none is listed."""
+        found = self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()
+        return found and found[0]
 
     def files(self, line: int) -> str:
         return self._rows.execute("SELECT files FROM listed WHERE line = ?", (line,)).fetchone()[0]
 
-    def goes(self, line: int, digest: str, date: int | None = None, utc_offset: int | None = None, late: bool = False) -> None:
-        """The recipient of this line is mailed in this run.
-
-        date, utc_offset: those of the mail that this one repeats, or None. late: after everybody else.
-        """
-        self._rows.execute("UPDATE listed SET digest = ?, date = ?, utc_offset = ?, late = ? WHERE line = ?", (digest, date, utc_offset, late, line))
+    def goes(self, going: Going, turn: int = NOW, due: float | None = None) -> None:
+        """Somebody is mailed in this run. due: for ONCE_DUE, UTC seconds."""
+        self._rows.execute("UPDATE listed SET digest = ?, date = ?, utc_offset = ?, repeat = ?, tries = ?, turn = ?, due = ? WHERE line = ?",
+                           (going.digest, going.date, going.utc_offset, going.repeat, going.tries, turn, due, going.line))
 
     def leave_out_late(self, count: int) -> None:
         """So many of the late ones, the last of the table, are not mailed in this run."""
-        self._rows.execute("UPDATE listed SET digest = NULL WHERE line IN (SELECT line FROM listed WHERE digest IS NOT NULL AND late "
-                           "ORDER BY line DESC LIMIT ?)", (count,))
+        self._rows.execute("UPDATE listed SET digest = NULL WHERE line IN (SELECT line FROM listed WHERE digest IS NOT NULL AND turn = ? "
+                           "ORDER BY line DESC LIMIT ?)", (LATE, count))
 
     def listed(self) -> Iterator[tuple[str, str]]:
         """(key, digest or "") of every recipient."""
         return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed")
 
-    def going(self, late: bool) -> Iterator[tuple[int, str, str, int | None, int | None]]:
-        """(line, key, digest, date, utc_offset) of those who are mailed first or late in this run, in the order of the table."""
-        return self._rows.execute("SELECT line, key, digest, date, utc_offset FROM listed WHERE digest IS NOT NULL AND late = ? ORDER BY line", (late,))
+    def going(self, turn: int = NOW) -> Iterator[Going]:
+        """Those whose turn this is, in the order of the table."""
+        return self._going("turn = ?", turn)
+
+    def due(self, now: float) -> Iterator[Going]:
+        """Those who were put off and whose time has come, in the order of the table; each is no longer due once it was handed out."""
+        for going in self._going("turn = ? AND due <= ?", ONCE_DUE, now):
+            self._rows.execute("UPDATE listed SET due = NULL WHERE line = ?", (going.line,))
+            yield going
+
+    def first_due(self) -> float | None:
+        """When the next of those who were put off is due, UTC seconds; None where nobody is."""
+        return self._rows.execute("SELECT min(due) FROM listed WHERE turn = ? AND digest IS NOT NULL", (ONCE_DUE,)).fetchone()[0]
+
+    def tries(self, line: int) -> int:
+        """How often the mail for this line was handed over and put off."""
+        return self._rows.execute("SELECT tries FROM listed WHERE line = ?", (line,)).fetchone()[0]
+
+    def put_off(self, line: int, due: float) -> None:
+        """The relay put this one off once more."""
+        self._rows.execute("UPDATE listed SET turn = ?, due = ?, tries = tries + 1 WHERE line = ?", (ONCE_DUE, due, line))
 
     def close(self):
         self._rows.close()
+
+    def _going(self, which, *values):
+        rows = self._rows.execute(f"SELECT line, key, digest, date, utc_offset, repeat, tries FROM listed WHERE digest IS NOT NULL AND {which} ORDER BY line", values)
+        return (Going(*row) for row in rows)
 
 
 class Preflight:
@@ -68,19 +106,25 @@ class Preflight:
     states: keys to what the journal knows of them (state, reason, row_digest, date, utc_offset, may_have_arrived, attempts, due_at); empty where there is none.
     warnings: what is no fault but should be looked at; more_warnings: how many beyond the first MOST_WARNINGS. smtputf8: how many rows
     only a relay with SMTPUTF8 takes, smtputf8_lines the first of them.
-    going: how many are mailed in this run, `late` of them behind the others. unknown: recipients that the journal has never seen.
-    limit: at most so many are mailed. resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from
-    the mail that it repeats. now: seconds since the epoch, for what is due.
+    going: how many are mailed in this run, `late` of them behind the others; waiting: how many more, once they are due.
+    unknown: recipients that the journal has never seen. renewed: keys of those who get a second mail of their own.
+    suppression: who must not be mailed: has renamed(keys, cells) and among(addresses); None where nothing is sent. suppressed: recipients
+    left out for it, suppressed_unknown those of them that the journal has never seen.
+    limit: at most so many are mailed. only: the folded address of the one person who is mailed; again: also if it was mailed before.
+    resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from the mail that it repeats.
+    now: seconds since the epoch, for what is due.
     """
 
-    def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None,
-                 resend: bool = False, accept_changes: bool = False):
+    def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None, resend: bool = False,
+                 accept_changes: bool = False, only: str | None = None, again: bool = False, suppression=None):
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
-        self.limit, self.resend, self.accept_changes = limit, resend, accept_changes
+        self.limit, self.resend, self.accept_changes, self.only, self.again, self.suppression = limit, resend, accept_changes, only, again, suppression
         self.plan, self.faults, self.more_faults = Plan(), [], 0
         self.warnings, self.more_warnings, self._warned = [], 0, set()
         self.smtputf8, self.smtputf8_lines = 0, []
-        self.recipients = self.duplicates = self.unknown = self.going = self.late = 0
+        self.recipients = self.duplicates = self.unknown = self.going = self.late = self.waiting = self.suppressed = self.suppressed_unknown = 0
+        self.renewed: list[str] = []
+        self._found = only is None
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
@@ -99,6 +143,8 @@ class Preflight:
             self._fault(error)
         if not self.recipients and not self.faults:
             self._fault(self._nobody())
+        elif not self._found and not self.faults:
+            self._fault(RecipientError(f'no row has the address "{shown(self.only)}"', Place(self.table.file), "correct the address after --only, or add the row"))
         self._look_at_templates()
         if self.limit is not None and self.going > self.limit:
             self.plan.leave_out_late(self.going - self.limit)
@@ -111,7 +157,7 @@ class Preflight:
         said = [count(number, noun) for number, noun in numbers if number]
         if self.table.left_out:
             said[-1] += " by `where`"
-        return said
+        return [*said, *([f"{self.suppressed:,} suppressed"] if self.suppressed else [])]
 
     def passed(self) -> "Preflight":
         """Itself, or raises Faults."""
@@ -159,35 +205,68 @@ class Preflight:
 
     def _chunk(self, chunk):
         keys = self._keys(chunk)
+        renamed = self.suppression.renamed(keys, chunk[self.table.email].tolist()) if self.suppression else [None] * len(keys)
+        keys = [name or key for name, key in zip(renamed, keys, strict=True)]
         known = self.states(keys)
-        for line, row, key in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, strict=True):
+        for line, row, key, name in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, renamed, strict=True):
             try:
-                self._row(line, row, key, known.get(key))
+                self._row(line, row, key, known.get(key), name is not None)
             except PostroomError as error:
+                if error.ends_it:
+                    raise
                 self._fault(error)
 
     def _keys(self, chunk):
         """What makes each row the same recipient tomorrow, column by column."""
         columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
-        cells = [chunk[column].map(folded).tolist() for column in columns]
-        return cells[0] if len(cells) == 1 else [json.dumps(parts, ensure_ascii=False) for parts in zip(*cells, strict=True)]
+        return [key_of(cells) for cells in zip(*(chunk[column] for column in columns), strict=True)]
 
-    def _row(self, line, row, key, delivery):
+    def _row(self, line, row, key, delivery, suppressed):
         own = self.table.own(row, line)
         if not key:
             raise RecipientError("the key is empty", Place(self.table.file, line, ", ".join(self.composer.campaign.recipients.key)),
                                  "fill it in, or name other columns in `key`")
         self.recipients += 1
+        if suppressed:
+            return self._left_alone(line, key, own.address, delivery)
         files = self.composer.varying_files(row, line)
         if (earlier := self.plan.add(line, key, files)) is not None:
             return self._duplicate(line, own.address, earlier, files)
         self.unknown += delivery is None
-        if not self._goes(delivery):
+        if self.only is not None and folded(own.address) != self.only:
             return
+        self._found = True
+        if not self._goes(line, own.address, delivery):
+            return
+        if self.only is None and self._waits(delivery):
+            # It is checked now, because its time may come while others leave; a limit is about those who are next.
+            return None if self.limit is not None else self._mailed(line, row, key, delivery, ONCE_DUE)
         # Somebody at whose mail the relay closed must not hold up everybody behind.
         late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
         if late or self.limit is None or self.going - self.late < self.limit:
-            self._going(line, row, key, delivery, late)
+            self._mailed(line, row, key, delivery, LATE if late else NOW)
+
+    def _left_alone(self, line, key, address, delivery):
+        """Whoever was forgotten, or has asked for no more mail."""
+        if self.only is not None and folded(address) == self.only:
+            raise RecipientError(f'"{shown(address)}" must not be mailed again (postroom forget)', Place(self.table.file, line), "leave this person alone")
+        if self.plan.add(line, key, "") is not None:
+            self.duplicates += 1
+            return
+        self.suppressed += 1
+        self.suppressed_unknown += delivery is None
+
+    def _no_copy_to_suppressed(self, rendered, line, row):
+        """A copy is mail too. It is not left out in silence: whoever wrote the campaign counts on it."""
+        copies = {folded(mailbox.address): (field, mailbox.address) for field in ("to", "cc", "bcc") for mailbox in getattr(rendered, field)
+                  if mailbox.address.lower() != rendered.own.lower()}
+        for address in self.suppression.among(copies) if copies else ():
+            field, written = copies[address]
+            columns = [column for column, cell in row.items() if "@" in cell and address in map(folded, re.split(r"[\s<>,;]+", cell))]
+            place = self.composer.campaign.place(field)
+            raise RecipientError(f'"{shown(written)}" must not be mailed again (postroom forget), and would get a copy by `{field}`',
+                                 Place(self.table.file, line, ", ".join(columns)) if columns else Place(place.file, place.line, place.column, line),
+                                 "take the address out")
 
     def _duplicate(self, line, address, earlier, files):
         self.duplicates += 1
@@ -209,30 +288,36 @@ class Preflight:
         for begin, (path, line) in self._links.written().items():
             self.warnings.append(TemplateError(f'the link "{shown(begin)}" does not begin as mail programs open them', Place(display(path), line), OTHERS))
 
-    def _goes(self, delivery):
-        if delivery is None or delivery.state == PENDING:
+    def _waits(self, delivery):
+        # A time that is too far off was written down by a clock that was wrong.
+        return delivery is not None and delivery.state == DEFERRED and self.now < (delivery.due_at or 0) < self.now + WRONG_CLOCK_SECONDS
+
+    def _goes(self, line, address, delivery):
+        if delivery is None or delivery.state in (PENDING, DEFERRED) or self.again:
             return True
-        if delivery.state == DEFERRED:
-            return delivery.due_at is None or delivery.due_at <= self.now
         if delivery.state in (UNCERTAIN, LEAVING):
             return self.resend
-        return delivery.state == SKIPPED and delivery.reason == REMOVED
+        if delivery.state == SKIPPED and delivery.reason == REMOVED:
+            return True
+        if self.only is not None:
+            was = {SENT: "was sent its mail before", REJECTED: "was refused before"}.get(delivery.state, "was left out by choice")
+            raise RecipientError(f'"{shown(address)}" {was}', Place(self.table.file, line), "say --again to send a second mail")
+        return False
 
-    def _going(self, line, row, key, delivery, late):
+    def _mailed(self, line, row, key, delivery, turn):
         rendered = self.composer.render(row, line, key)
         if self._senders and rendered.from_.address.lower() not in self._senders:
             place = self.composer.campaign.place("from")
             raise RecipientError(f'{self.composer.campaign.smtp.provider} takes mail from its own login only: `from` is "{rendered.from_.address}", the login '
                                  f'"{self.composer.campaign.login}"', Place(place.file, place.line, place.column, line), "make them the same mailbox; use `reply_to` for another")
-        repeats = delivery is not None and (delivery.may_have_arrived or delivery.state == LEAVING)
-        if repeats and delivery.row_digest != rendered.digest and not self.accept_changes:
-            raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
-                                 Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
+        if self.suppression:
+            self._no_copy_to_suppressed(rendered, line, row)
         for columns, what in self._links.of_cells(rendered.html, row) if rendered.html else ():
             raise RecipientError(what, Place(self.table.file, line, ", ".join(columns)), f"{OTHERS}; another beginning belongs into the template")
-        self.plan.goes(line, rendered.digest, *((delivery.date, delivery.utc_offset) if repeats else (None, None)), late)
-        self.going += 1
-        self.late += late
+        self.plan.goes(self._next_mail(line, key, delivery, rendered), turn, delivery.due_at if turn == ONCE_DUE else None)
+        self.going += turn != ONCE_DUE
+        self.waiting += turn == ONCE_DUE
+        self.late += turn == LATE
         for field, text, what, do in remarks(rendered):
             self._warn(row, line, field, text, what, do)
         if self._domains and rendered.from_.domain not in self._domains:
@@ -246,6 +331,22 @@ class Preflight:
             self.largest = rendered
         rows, first = self.file_counts.get(len(rendered.files), (0, line))
         self.file_counts[len(rendered.files)] = (rows + 1, first)
+
+
+    def _next_mail(self, line, key, delivery, rendered):
+        """The first mail, the same one again, or a second one of its own."""
+        if delivery is None:
+            return Going(line, key, rendered.digest)
+        if self.again and delivery.state not in (PENDING, DEFERRED):
+            self.renewed.append(key)
+            return Going(line, key, rendered.digest, repeat=delivery.repeat + 1)
+        going = Going(line, key, rendered.digest, repeat=delivery.repeat, tries=delivery.attempts)
+        if not (delivery.may_have_arrived or delivery.state == LEAVING):
+            return going
+        if delivery.row_digest != rendered.digest and not self.accept_changes:
+            raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
+                                 Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
+        return going._replace(date=delivery.date, utc_offset=delivery.utc_offset)
 
 
 def _senders(campaign):

@@ -19,6 +19,9 @@ COMMANDS = {
     "preview": "Make every message and a page to look through them; sends nothing.",
     "send": "Send what is not sent yet; run it again to go on where it stopped.",
     "status": "Show what was sent and what is left.",
+    "reconcile": "Settle by the relay's own log, or a Sent folder, what may or may not have arrived.",
+    "report": "Show what became of every recipient, in words or as a table.",
+    "forget": "Erase a person from the journal, and mail them no more.",
     "providers": "Show the mailboxes and relays that are known by name, and what their refusals mean.",
     "sandbox": "Run a mail server for practice that shows what it gets in the browser.",
     "demo": "Send the sample newsletter through the sandbox and show it.",
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A core dump would write the password to the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt as interrupt:
         return signalled(*interrupt.args or (signal.SIGINT,))
     except BrokenPipeError:
@@ -52,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _run(words):
+def run(words: list[str]) -> int:
+    """One command, as main() does it but for what belongs to a process: signals, streams, the last resort."""
     named = next((word for word in words if word in COMMANDS), None)
     parser = argparse.ArgumentParser(prog="postroom", description="Campaigns as code: write, look, send, go on.")
     parser.add_argument("--version", action="version", version=f"postroom {__version__}")

@@ -5,7 +5,7 @@ import sys
 
 from postroom.cli.arguments import positive
 from postroom.cli.output import ask, document, explain, interactive, say
-from postroom.errors import PostroomError, signalled
+from postroom.errors import CHANGE_FIRST, PostroomError, signalled
 
 
 def options(parser):
@@ -13,6 +13,11 @@ def options(parser):
     parser.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
     parser.add_argument("--dry-run", action="store_true", help="check everything and show what would be sent; no connection")
     parser.add_argument("--limit", metavar="N", type=positive, help="send to the next N only")
+    parser.add_argument("--only", metavar="ADDRESS", help="send to this one person only")
+    parser.add_argument("--again", action="store_true", help="with --only: also if the person was sent it before; it is a second mail")
+    parser.add_argument("--at-most", metavar="N", type=positive, help="refuse a table with more recipients than expected")
+    parser.add_argument("--wait", action="store_true", help="sleep until a quota opens or those put off are due, until all is done")
+    parser.add_argument("--new", action="store_true", help="begin a journal where CI is set and there is none")
     parser.add_argument("--uncertain", choices=("resend", "skip"), help="decide for those whose mail may or may not have arrived")
     parser.add_argument("--accept-changes", action="store_true", help="go on although the campaign changed since its first mail")
     parser.add_argument("--journal", metavar="PATH", help="keep the journal there (POSTROOM_JOURNAL)")
@@ -21,6 +26,9 @@ def options(parser):
 
 
 def run(arguments) -> int:
+    if arguments.again and arguments.only is None:
+        say("--again wants --only ADDRESS: who gets the second mail?")
+        return CHANGE_FIRST
     from postroom.run import Desk, Options, Run
     from postroom.send.secrets import asked
 

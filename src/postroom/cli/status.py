@@ -4,7 +4,7 @@ import os
 
 from postroom.cli.output import document, explain, say
 from postroom.errors import PostroomError
-from postroom.words import as_json
+from postroom.words import as_json, noted
 
 
 def options(parser):
@@ -13,6 +13,7 @@ def options(parser):
 
 
 def run(arguments) -> int:
+    from postroom.journal import place
     from postroom.journal.sqlite import Journal
     from postroom.read.project import Project, journal_path
 
@@ -20,9 +21,11 @@ def run(arguments) -> int:
         project = Project(arguments.campaign or os.path.join(os.getcwd(), "campaign.yaml"))
         path = journal_path(arguments.journal, project.root)
         wanted = _wanted(arguments.campaign) if arguments.campaign else None
+        for warning in place.warnings(path):
+            say(noted(warning))
         journal = Journal.open(path, create=False)
         try:
-            found = _editions(journal, path, wanted)
+            found = editions(journal, path, wanted)
         finally:
             if journal:
                 journal.close()
@@ -40,7 +43,9 @@ def run(arguments) -> int:
         say("Nothing was sent from this project yet.")
     else:
         for row in found:
-            _show(row)
+            show_counts(row)
+        if lines := _told(found, arguments.campaign):
+            print("", *lines, sep="\n")
     return 0
 
 
@@ -51,8 +56,10 @@ def _wanted(path):
     return campaign.name, campaign.edition or ""
 
 
-def _editions(journal, path, wanted):
+def editions(journal, path: str, wanted: tuple[str, str] | None) -> list[dict]:
+    """What the journal at `path` (None: there is none) knows of one (name, edition), or of every one, as the JSON documents have it."""
     from postroom.journal.lock import is_running
+    from postroom.report.uncertain import uncertain_list
 
     if journal is None:
         names = []
@@ -63,8 +70,10 @@ def _editions(journal, path, wanted):
     rows = []
     for name, edition in names:
         running = is_running(path, name, edition)
-        counts = journal.edition(name, edition).counts(running) if journal else _nothing()
-        rows.append({"campaign": name, "edition": edition or None, **counts, "running": running})
+        known = journal and journal.edition(name, edition)
+        counts = known.counts(running) if known else _nothing()
+        rows.append({"campaign": name, "edition": edition or None, **counts, "running": running,
+                     "uncertain_list": uncertain_list(known, running) if known and counts["uncertain"] else []})
     return rows
 
 
@@ -73,7 +82,17 @@ def _nothing():
             "skipped_reasons": {}, "due_at": None}
 
 
-def _show(row):
+def _told(found: list[dict], campaign: str | None) -> list[str]:
+    """Who is uncertain, where one campaign was asked for; else that asking for one names them."""
+    from postroom.report.uncertain import uncertain_lines
+
+    if campaign:
+        return uncertain_lines(found[0]["uncertain_list"], campaign)
+    return ["`postroom status CAMPAIGN` names those who are uncertain."] if any(row["uncertain"] for row in found) else []
+
+
+def show_counts(row: dict) -> None:
+    """How many recipients of an edition are in which state, on standard output."""
     name = " ".join(filter(None, (row["campaign"], row["edition"])))
     print(f"{name}{' (running)' if row['running'] else ''}")
     for state in ("recipients", "sent", "rejected", "deferred", "uncertain", "skipped", "pending"):

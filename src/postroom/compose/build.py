@@ -25,6 +25,7 @@ ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
 MOST_HEADER, MOST_URL = 10_000, 900
+MOST_TAGS = 100_000  # a parsed element takes some 400 octets
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
 
@@ -148,6 +149,9 @@ class Composer:
         html, pictures = self.embedder.embed(self.templates.render(self.html, context, line), line) if self.html else (None, ())
         text = self.templates.render(self.text, context, line) if self.text else None
         if self.text is None and self.campaign.text != "none":
+            if (tags := html.count("<")) > MOST_TAGS:
+                raise TemplateError(f"the HTML has {tags:,} tags; text is made from {MOST_TAGS:,} at most", self._place_of(("html",), line),
+                                    "make it smaller, add a `text` template, or say `text: none`")
             text = plain_text(html)
         self._not_empty(html, text, line)
         files = self.attachments(row, line)

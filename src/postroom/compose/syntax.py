@@ -4,18 +4,23 @@ CSS and JavaScript have braces too: a{#top} begins a comment, {{"a": 1}} an expr
 what its parser missed, not that these braces were never meant for it.
 """
 
+import bisect
+import itertools
 import re
 
 import jinja2
 
 from postroom.address import shown
 from postroom.errors import TemplateError
+from postroom.meter import TooMuch
 
 NEW_LINE = re.compile(r"\r\n|\r|\n")
 CODE_TAG = re.compile(r"<(/?)(style|script)\b", re.IGNORECASE)
 LANGUAGES = {"style": "CSS", "script": "script"}
 TAKEN_FOR = {"{#": "comment", "{{": "expression", "{%": "tag"}
 CLOSING = {"{#": "#}", "{{": "}}", "{%": "%}"}
+MOST_PIECES = 200_000  # of what the lexer finds; a template with more is refused when it compiles
+MOST_TRIED = 1000
 BEFORE, AFTER = 24, 36  # characters around an opening that an error quotes
 # A column's name with a blank in it, as people write it first.
 TWO_WORDS = re.compile(r"\{\{-?\s*([^\W\d]\w*(?: \w+)+)\s*(?:\||-?\}\})")
@@ -61,9 +66,11 @@ def check_comments(source, place_of_line, environment) -> None:
     place_of_line: gives the Place of a line. Raises TemplateError. Syntax errors are no business of this check.
     """
     source = "\n".join(NEW_LINE.split(source))
+    tags = list(CODE_TAG.finditer(source)) if "{#" in source else []
     for begin, end in _blocks(environment, source):
         tag = CODE_TAG.search(source, begin, end or begin) if source.startswith("{#", begin) else None
-        if tag and tag[1] and (code := _language(source, begin)):
+        before = bisect.bisect_right(tags, begin, key=re.Match.end) if tag and tag[1] else 0
+        if before and (code := _opened(tags[before - 1])):
             what = f'"{_around(source, begin, end, True)}" in the {code} reads as a Jinja2 comment, which swallows {tag[0]}> and all up to the next #}}'
             raise TemplateError(what, place_of_line(source.count("\n", 0, begin) + 1), _advice_for(code))
 
@@ -83,7 +90,7 @@ def _blocks(environment, source):
     """Where each comment, expression, tag and raw block begins and ends; one that the lexer fails in has the end None."""
     found, position = [], 0
     try:
-        for _, token, value in environment.lex(source):
+        for _, token, value in itertools.islice(environment.lex(source), MOST_PIECES):
             # A dash strips white space, which then is in no token.
             position = source.find(value, position)
             if token.endswith("_begin"):
@@ -101,7 +108,7 @@ def _culprit(environment, source, error):
     before = "\n".join(source.split("\n", error.lineno)[:error.lineno])
     line_begins, line_ends = before.rfind("\n") + 1, len(before)
     blocks = [(begin, end) for begin, end in _blocks(environment, source) if begin <= line_ends and (end is None or end > line_begins)]
-    for begin, end in blocks:
+    for begin, end in blocks[:MOST_TRIED]:
         block = source[begin:end]
         for alone in (block, "{% if x %}" + block + "{% endif %}"):
             try:
@@ -109,6 +116,9 @@ def _culprit(environment, source, error):
             except jinja2.TemplateSyntaxError as fault:
                 if fault.message == error.message:
                     return begin, end
+            except (RecursionError, ValueError, TooMuch):
+                # Faulty in a way of its own, which the whole template never came to.
+                continue
     return blocks[-1] if blocks else None
 
 
@@ -119,7 +129,11 @@ def _language(source, position, name=""):
     tag = None
     for tag in CODE_TAG.finditer(source, 0, position):
         pass
-    return LANGUAGES[tag[2].lower()] if tag and not tag[1] else None
+    return tag and _opened(tag)
+
+
+def _opened(tag):
+    return None if tag[1] else LANGUAGES[tag[2].lower()]
 
 
 def _around(source, begin, end, in_code):

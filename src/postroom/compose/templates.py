@@ -9,16 +9,18 @@ import keyword
 import os
 
 import jinja2
-from jinja2.sandbox import SecurityError
 
 from postroom import filters
-from postroom.address import is_text
-from postroom.bounded import MOST_OUTPUT, BoundedEnvironment
+from postroom.address import is_text, shown
+from postroom.bounded import BoundedEnvironment
 from postroom.compose import syntax
 from postroom.errors import Place, PostroomError, TemplateError
+from postroom.meter import Meter, TooMuch
 from postroom.read.project import display
 
 MOST_SOURCE = 2 << 20
+MOST_WORDS = 300  # characters of what Python says of a fault; some of it quotes the value
+DEEP = "something is nested too deeply"
 # Names that Jinja2 takes for itself: a column called so is reached by row["..."] alone.
 JINJA_WORDS = {"none", "true", "false", "loop", "self", "super", "caller", "varargs", "kwargs", "not", "and", "or", "in", "is",
                "if", "else", "elif", "for", "import", "include", "range", "dict", "lipsum", "cycler", "joiner", "namespace"}
@@ -61,6 +63,7 @@ class Loader(jinja2.BaseLoader):
             line = octets.count(b"\n", 0, error.start) + 1
             raise TemplateError(f"octet {error.start} (0x{octets[error.start]:02X}) is not UTF-8", Place(place.file, line),
                                 "save the template as UTF-8") from None
+        environment.check_source(source)
         syntax.check_comments(source, lambda line: Place(place.file, line), environment)
         self.sources[path] = octets
         return source, place.file, None
@@ -70,9 +73,9 @@ class Templates:
     """Compiles and renders a campaign's templates, one at a time, so that a caller can collect the faults of all."""
 
     def __init__(self, project):
-        self.project = project
+        self.project, self.meter = project, Meter()
         self.loaders = []
-        self.small = _environment(autoescape=False)
+        self.small = self._environment(autoescape=False)
         self.places = {}
 
     def file(self, path: str, place, html: bool):
@@ -80,13 +83,8 @@ class Templates:
         real = self.project.resolve(path, place)
         loader = Loader(self.project, os.path.dirname(real))
         self.loaders.append(loader)
-        environment = _environment(autoescape=html, loader=loader)
-        try:
-            return environment.get_template(os.path.basename(real))
-        except jinja2.TemplateError as error:
-            raise self._explained(error, Place(display(real)), None) from None
-        except RecursionError:
-            raise TemplateError("an expression is nested too deeply", Place(display(real)), "make it simpler") from None
+        environment = self._environment(autoescape=html, loader=loader)
+        return self._compiled(lambda: environment.get_template(os.path.basename(real)), Place(display(real)))
 
     def text(self, source: str, place):
         """Compile a small template of the campaign file, or return it as it is where nothing in it varies."""
@@ -95,35 +93,64 @@ class Templates:
         # The place's text is the code's file name, so that a traceback leads back here.
         filename = f"<{place}>"
         self.places[filename] = place
-        try:
-            code = self.small.compile(source, filename=filename)
-        except jinja2.TemplateError as error:
-            raise self._explained(error, place, None) from None
-        except RecursionError:
-            raise TemplateError("an expression is nested too deeply", place, "make it simpler") from None
-        return jinja2.Template.from_code(self.small, code, self.small.make_globals(None))
+        code = self._compiled(lambda: self.small.compile(source, filename=filename), place)
+        return self.small.template_class.from_code(self.small, code, self.small.make_globals(None))
 
     def render(self, template, context: dict, row: int) -> str:
         """One template's output for one row. Raises TemplateError with template, line and row."""
         if isinstance(template, str):
             return template
+        self.meter.start()
         try:
-            text = _bounded(template, context)
-            if not is_text(text):
-                raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself")
-            return text
+            return self._rendered(template, context, row)
         except PostroomError as error:
+            error.ends_it = self.meter.failed()
             error.where = error.where or self._place(error, template)
             error.where.row = row
             raise
+
+    def _rendered(self, template, context, row):
+        def fault(error, what, do):
+            return TemplateError(what, self._place(error, template, row), do)
+
+        try:
+            text = template.text(context)
+            if not is_text(text):
+                raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself")
+            return text
+        except PostroomError:
+            raise
+        except TooMuch as error:
+            raise fault(error, str(error), "make it smaller") from None
         except jinja2.TemplateError as error:
             raise self._explained(error, self._place(error, template, row), row) from None
-        except RecursionError:
-            raise TemplateError("it includes itself without end", self._place(None, template, row), "end the recursion") from None
-        except MemoryError:
-            raise TemplateError("it needs more memory than there is", self._place(None, template, row), "make it smaller") from None
+        except RecursionError as error:
+            raise fault(error, "it includes or calls itself without end, or is nested too deeply", "end the recursion") from None
+        except SyntaxError as error:
+            raise fault(error, f"{DEEP} in what it includes", "make it simpler") from None
+        except MemoryError as error:
+            raise fault(error, "it needs more memory than there is", "make it smaller") from None
         except Exception as error:  # noqa: BLE001 - a template's own mistake (a filter on the wrong type) can raise anything
-            raise TemplateError(str(error) or type(error).__name__, self._place(error, template, row), "correct the cell or the expression") from None
+            words = str(error) or type(error).__name__
+            raise fault(error, words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "...", "correct the cell or the expression") from None
+
+    def _compiled(self, compile_, place):
+        self.meter.start()
+        try:
+            return compile_()
+        except jinja2.TemplateError as error:
+            raise self._explained(error, place, None) from None
+        except (RecursionError, SyntaxError, MemoryError):
+            # Python's own compiler allows 20 loops in each other, and 100 of anything.
+            raise TemplateError(DEEP, place, "make it simpler") from None
+        except (TooMuch, ValueError, OverflowError) as error:
+            # A number of thousands of digits.
+            raise TemplateError(str(error), place, "make it smaller") from None
+
+    def _environment(self, **options):
+        environment = BoundedEnvironment(self.meter, undefined=Undefined, keep_trailing_newline=True, **options)
+        filters.install(environment)
+        return environment
 
     def sources(self) -> dict[str, bytes]:
         """Every template file read so far, includes too: path to octets."""
@@ -153,16 +180,10 @@ class Templates:
             return TemplateError(f"template syntax: {what}", place, do)
         place.row = row
         if isinstance(error, jinja2.TemplateNotFound):
-            return TemplateError(f'there is no template "{error.message}" beside this one', place, "correct the name or add the file")
+            return TemplateError(f'there is no template "{shown(str(error.message))}" beside this one', place, "correct the name or add the file")
         if isinstance(error, jinja2.UndefinedError):
             return TemplateError(error.message, place, "correct the name, add the column, or give a default: {{ name | default('…') }}")
         return TemplateError(error.message or type(error).__name__, place, "correct the template")
-
-
-def _environment(**options):
-    environment = BoundedEnvironment(undefined=Undefined, keep_trailing_newline=True, **options)
-    filters.install(environment)
-    return environment
 
 
 def variables(campaign, columns) -> list[str]:
@@ -170,12 +191,3 @@ def variables(campaign, columns) -> list[str]:
     return [name for name in columns if name.isidentifier() and not keyword.iskeyword(name)
             and name not in JINJA_WORDS and name not in OURS and name not in campaign.vars]
 
-
-def _bounded(template, context):
-    parts, length = [], 0
-    for part in template.generate(context):
-        length += len(part)
-        if length > MOST_OUTPUT:
-            raise SecurityError(f"the result has more than {MOST_OUTPUT:,} characters")
-        parts.append(part)
-    return "".join(parts)

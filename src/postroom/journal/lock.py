@@ -4,6 +4,7 @@ Made with flock, which Linux, macOS and the BSDs have; Windows would want msvcrt
 """
 
 import fcntl
+import glob
 import hashlib
 import os
 import socket
@@ -12,7 +13,7 @@ import time
 from postroom.errors import JournalUnavailable, Locked
 
 # `status` holds the lock for a moment to see whether anybody else does.
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.5
 PAUSE_SECONDS = 0.05
 
 
@@ -32,7 +33,7 @@ class RunLock:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not _taken(self._file, fcntl.LOCK_EX):
             if time.monotonic() > give_up:
-                holder = os.pread(self._file, 200, 0).decode("utf-8", "replace").strip() or "another process"
+                holder = _holder(self._file)
                 os.close(self._file)
                 raise Locked(f"another run of {self.label} is under way ({holder})", None, "wait for it, or stop it with Ctrl-C there")
             time.sleep(PAUSE_SECONDS)
@@ -64,6 +65,21 @@ def is_running(journal_path: str, name: str, edition: str) -> bool:
         return not _taken(file, fcntl.LOCK_SH)
     finally:
         os.close(file)
+
+
+def refuse_while_anybody_runs(journal_path: str) -> None:
+    """Raises Locked if a run of any campaign with this journal is under way, also one that has written nothing yet."""
+    for path in glob.glob(f"{glob.escape(journal_path)}.*.lock"):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            if not _taken(file, fcntl.LOCK_SH):
+                raise Locked(f"a run is under way ({_holder(file)})", journal_path, "wait for it, or stop it with Ctrl-C there")
+        finally:
+            os.close(file)
+
+
+def _holder(file):
+    return os.pread(file, 200, 0).decode("utf-8", "replace").strip() or "another process"
 
 
 def _taken(file, kind):

@@ -6,7 +6,8 @@ APPLICATION_ID = 0x706F7374  # "post": tells our file from any other SQLite data
 TABLES = """
 CREATE TABLE meta(
   version INTEGER NOT NULL,
-  salt BLOB                           -- 16 octets of its own for each journal: what a forgotten person's address is hashed with
+  salt BLOB,                          -- 16 octets of its own for each journal: what a forgotten person's address is hashed with
+  commits INTEGER NOT NULL DEFAULT 0  -- how many there were: tells an older copy from the journal that the last run left
 );
 CREATE TABLE campaign(
   id INTEGER PRIMARY KEY,
@@ -83,6 +84,7 @@ MIGRATIONS = {
     1: """
 ALTER TABLE meta ADD COLUMN salt BLOB;
 UPDATE meta SET salt = randomblob(16);
+ALTER TABLE meta ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN address TEXT;
 ALTER TABLE delivery ADD COLUMN line INTEGER;
 """,

@@ -8,23 +8,28 @@ import os
 import sqlite3
 import time
 from collections import namedtuple
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from postroom.errors import JournalError, JournalUnavailable
+from postroom.journal import guard
 from postroom.journal.lock import private_folder
 from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
+from postroom.journal.suppression import FORGOTTEN
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
-                              UNCERTAIN)
+                              SUPPRESSED, UNCERTAIN)
+from postroom.words import utc
 
-DEFER_SECONDS = 300
 WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written down by a clock that was wrong
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
+RESTORE = "restore it from a copy; it was left as it is"
 
 COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
 Delivery.__doc__ = "What the journal knows of one recipient of an edition; times in UTC seconds."
+Turned = namedtuple("Turned", "left opens_at")
+Turned.__doc__ = "What one turn allowed: how many of the messages leave, and when the account's quota opens for the others (UTC seconds), or None."
 EditionName = namedtuple("EditionName", "name edition file")
 
 
@@ -33,31 +38,43 @@ class Journal:
 
     def __init__(self, path: str, rows: sqlite3.Connection, clock=time.time):
         self.path, self.rows, self.clock = path, rows, clock
+        self._guard = guard.Guard(path, rows.execute("SELECT salt FROM meta").fetchone()[0])
 
     @classmethod
     def open(cls, path: str, *, create: bool, clock=time.time) -> "Journal | None":
         """The journal at `path`; None where there is none and `create` is False.
 
-        Raises JournalError for a file that is not a journal of this version (never overwritten), JournalUnavailable
-        where it cannot be read or written now.
+        create: a run begins, so a missing one is made, and every page of one that is there is looked at.
+        Raises JournalError for a file that is not a journal of this version, is damaged, or is older than what was last written
+        here (never overwritten), JournalUnavailable where it cannot be read or written now.
         """
+        mark = guard.noted(path)
         if not os.path.exists(path):
             if not create:
                 return None
             _make_private(path)
+            mark = None
+        if os.path.exists(path) and not os.path.getsize(path):
+            # Before SQLite looks: it removes the -wal that it finds beside an empty file.
+            guard.check_age(path, mark, b"", 0)
         with _explained(path):
             rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             with _explained(path):
                 empty = not _is_ours(rows) and not rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                if empty:
+                    guard.check_age(path, mark, b"", 0)
                 if empty and not create:
                     rows.close()
                     return None
                 _prepare(rows, path, empty)
+                guard.check_age(path, mark, *rows.execute("SELECT salt, commits FROM meta").fetchone())
+                if create:
+                    _whole(rows, path)
+                return cls(path, rows, clock)
         except BaseException:
             rows.close()
             raise
-        return cls(path, rows, clock)
 
     def editions(self) -> list[EditionName]:
         """Every campaign and edition that was ever sent from here, the latest last."""
@@ -70,19 +87,50 @@ class Journal:
 
     def close(self) -> None:
         self.rows.close()
+        self._guard.close()
+
+    def explained(self):
+        """A context that says SQLite's errors in words for people, for whoever reads `rows`."""
+        return _explained(self.path)
 
     @contextmanager
     def commit(self):
-        """One durable transaction: all of it or nothing."""
+        """One durable transaction: all of it or nothing. Raises JournalError where the file is no longer the one that was opened."""
         with _explained(self.path):
+            self._check()
             self.rows.execute("BEGIN IMMEDIATE")
             try:
                 yield self.rows
+                self.rows.execute("UPDATE meta SET commits = commits + 1")
+                commits, = self.rows.execute("SELECT commits FROM meta").fetchone()
                 self.rows.execute("COMMIT")
             except BaseException:
                 if self.rows.in_transaction:
                     self.rows.execute("ROLLBACK")
                 raise
+        self._guard.note(commits)
+
+    def _check(self):
+        try:
+            self._guard.check()
+        except JournalError as error:
+            if saved := self._saved():
+                error.do = f"what this run knew of it is in {saved}: rename that to {os.path.basename(self.path)} before you run again, or people get two mails"
+            raise
+
+    def _saved(self):
+        """Where the journal is kept that is open here and has no name any more; None where it cannot be."""
+        path = f"{self.path}.{int(self.clock())}.saved"
+        try:
+            _make_private(path)
+            copy = sqlite3.connect(path)
+            try:
+                self.rows.backup(copy)
+            finally:
+                copy.close()
+        except (JournalUnavailable, sqlite3.Error):
+            return None
+        return path
 
 
 class Edition:
@@ -91,6 +139,7 @@ class Edition:
     def __init__(self, journal: Journal, name: str, edition: str):
         self.journal, self.name, self.edition = journal, name, edition
         self.relay = self.account = self.started_at = None
+        self.quotas = ()
         self._load()
 
     def _load(self):
@@ -140,8 +189,15 @@ class Edition:
                          (SKIPPED, REMOVED, self.id, PENDING, DEFERRED))
             rows.execute("UPDATE delivery SET state = ?, reason = NULL WHERE campaign = ? AND state = ? AND reason = ? "
                          "AND key IN (SELECT key FROM temp.listed)", (PENDING, self.id, SKIPPED, REMOVED))
+            self._leave_out_forgotten(rows)
             rows.execute("DELETE FROM temp.listed")
         self._load()
+
+    def _leave_out_forgotten(self, rows):
+        """Whoever was forgotten is listed under a name that says nobody: they are skipped, and go when they are listed no more."""
+        theirs = f"campaign = ? AND key GLOB '{FORGOTTEN}*'"
+        rows.execute(f"UPDATE delivery SET state = ?, reason = ? WHERE {theirs} AND state = ?", (SKIPPED, SUPPRESSED, self.id, PENDING))
+        rows.execute(f"DELETE FROM delivery WHERE {theirs} AND state = ? AND attempts = 0 AND key NOT IN (SELECT key FROM temp.listed)", (self.id, SKIPPED))
 
     def recover(self) -> int:
         """At the start of a run, under its lock: what was leaving when the last run died is uncertain. Returns how many."""
@@ -151,27 +207,56 @@ class Edition:
         """The person decided to leave the uncertain ones as they are. Returns how many."""
         return self._settle_all(UNCERTAIN, SKIPPED, BY_CHOICE)
 
-    def begin_run(self, relay: str, account: str, started_at: float) -> None:
-        """What turn() writes beside outcomes. started_at: `now` of the templates, kept when the first mail leaves."""
-        self.relay, self.account, self.started_at = relay, account, started_at
+    def begin_run(self, relay: str, account: str, started_at: float, quotas: tuple = ()) -> None:
+        """What turn() writes beside outcomes, and keeps to.
 
-    def turn(self, answered: list, leaving: list) -> None:
+        started_at: `now` of the templates, kept when the first mail leaves. quotas: (count, seconds) of each window that
+        holds over restarts and over every campaign of the account.
+        """
+        self.relay, self.account, self.started_at, self.quotas = relay, account, started_at, quotas
+
+    def turn(self, answered: list, leaving: list) -> Turned:
         """One durable commit for a turn of the loop: what was answered (Fates), and which Messages leave next.
 
-        Raises JournalUnavailable where it cannot be written: then nothing may leave.
+        Of `leaving` only the first may leave as the account's quotas have room: two runs that ask at once are one after the
+        other here. Raises JournalUnavailable where it cannot be written: then nothing may leave.
         """
         if not answered and not leaving:
-            return
+            return Turned(0, None)
         now = self.journal.clock()
         with self.journal.commit() as rows:
             for fate in answered:
                 self._answered(rows, fate, now)
-            for message in leaving:
+            free, opens_at = self._quota(rows, now, len(leaving))
+            for message in leaving[:free]:
                 self._leaves(rows, message, now)
-            if leaving and self.began_at is None:
+            if free and self.began_at is None:
                 rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
-        if leaving and self.began_at is None:
+        if free and self.began_at is None:
             self.began_at = self.started_at
+        return Turned(free, opens_at)
+
+    def send_again(self, keys: list[str]) -> None:
+        """The person wants a second mail for each of these: whatever became of the first, another one is to be sent, with a Message-ID of its own."""
+        if not keys:
+            return
+        with self.journal.commit() as rows:
+            rows.executemany("UPDATE delivery SET state = ?, reason = NULL, due_at = NULL, may_have_arrived = 0, attempts = 0, repeat = repeat + 1 "
+                             "WHERE campaign = ? AND key = ?", [(PENDING, self.id, key) for key in keys])
+
+    def _quota(self, rows, now, wanted):
+        """How many of so many may leave now, and when the next may, where some may not."""
+        free, opens_at = wanted, None
+        for count, seconds in self.quotas if wanted else ():
+            # What left far in the future was written down by a clock that was wrong.
+            since = (self.account, now - seconds, now + WRONG_CLOCK_SECONDS)
+            room = count - rows.execute("SELECT count(*) FROM account_use WHERE account = ? AND at > ? AND at < ?", since).fetchone()[0]
+            free = min(free, max(0, room))
+            if room < wanted:
+                oldest = rows.execute("SELECT at FROM account_use WHERE account = ? AND at > ? AND at < ? ORDER BY at DESC LIMIT 1 OFFSET ?",
+                                      (*since, count - 1)).fetchone()
+                opens_at = max(opens_at or 0.0, oldest[0] + seconds if oldest else now)
+        return free, opens_at if free < wanted else None
 
     def departed(self, account: str, since: float, most: int) -> list[float]:
         """When the account's last messages left, whichever campaign they belonged to: UTC seconds after `since`, ascending, at most so many."""
@@ -179,13 +264,6 @@ class Edition:
             rows = self.journal.rows.execute("SELECT at FROM account_use WHERE account = ? AND at > ? AND at < ? ORDER BY at DESC LIMIT ?",
                                              (account, since, self.journal.clock() + WRONG_CLOCK_SECONDS, most))
             return [at for at, in rows][::-1]
-
-    def uncertain(self):
-        """Every uncertain Delivery, one after the other."""
-        with _explained(self.journal.path):
-            rows = self.journal.rows.execute(f"SELECT {COLUMNS.replace(' ', ', ')} FROM delivery WHERE campaign = ? AND state = ? ORDER BY key",
-                                             (self.id, UNCERTAIN))
-            yield from (Delivery(*row) for row in rows)
 
     def counts(self, running: bool) -> dict:
         """How many recipients are in which state, as the JSON documents have it.
@@ -206,9 +284,8 @@ class Edition:
         if self.duplicates:
             number[SKIPPED] += self.duplicates
             reasons[DUPLICATE] = self.duplicates
-        due = due_at and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(due_at))
         return {"recipients": sum(number.values()), **number, "skipped_reasons": reasons,
-                "remaining": number[PENDING] + number[DEFERRED], "due_at": due}
+                "remaining": number[PENDING] + number[DEFERRED], "due_at": due_at and utc(due_at)}
 
     def _settle_all(self, before, after, words):
         if self.id is None:
@@ -234,7 +311,7 @@ class Edition:
         message, text = fate.message, fate.text[:MOST_TEXT]
         if fate.state not in MAY_FOLLOW[LEAVING]:
             raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
-        due_at = now + (fate.wait or DEFER_SECONDS) if fate.state == DEFERRED else None
+        due_at = now + fate.wait if fate.state == DEFERRED else None
         # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
         changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, "
                                "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
@@ -264,13 +341,25 @@ def _prepare(rows, path, empty):
         if not _is_ours(rows):
             for statement in TABLES.split(";"):
                 rows.execute(statement)
-            rows.execute("INSERT INTO meta VALUES(?, randomblob(16))", (VERSION,))
+            rows.execute("INSERT INTO meta(version, salt) VALUES(?, randomblob(16))", (VERSION,))
             rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         rows.execute("COMMIT")
     _migrate(rows, path)
-    rows.executescript("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
+    # EXTRA: should it not be in WAL mode, the folder is synced too behind each commit (sqlite.org/pragma.html#pragma_synchronous).
+    rows.executescript("PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
                        "PRAGMA temp_store = FILE; PRAGMA cache_size = -4000; "
                        "CREATE TEMP TABLE listed(key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;")
+
+
+def _whole(rows, path):
+    """Raises JournalError where a page is damaged: found now, not at the person on it."""
+    said, = rows.execute("PRAGMA quick_check(1)").fetchone()
+    if said == "ok":
+        strange = rows.execute(f"SELECT state FROM delivery WHERE state NOT IN ({_marks(MAY_FOLLOW)}) LIMIT 1", list(MAY_FOLLOW)).fetchone()
+        if strange is None:
+            return
+        said = f"{strange[0]!r} is no state"
+    raise JournalError(f"the journal is damaged ({said.splitlines()[-1]})", path, RESTORE)
 
 
 def _migrate(rows, path):
@@ -299,14 +388,31 @@ def _is_ours(rows):
 
 def _make_private(path):
     """An empty file that only its owner can read, before SQLite opens it: names and addresses are in it."""
+    folder = os.path.dirname(os.path.abspath(path))
     try:
-        private_folder(os.path.dirname(os.path.abspath(path)))
+        private_folder(folder)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        guard.forget(path)
+        _sync_folders(folder)
     except FileExistsError:
         pass
     except OSError as error:
         raise JournalUnavailable(f"the journal cannot be written: {(error.strerror or str(error)).lower()}", path,
                                  "make the folder writable, or choose another with --journal") from None
+
+
+def _sync_folders(folder):
+    """Have the folders on disk as well: SQLite syncs its own files, and a power cut may take a new folder with all that is in it (fsync(2))."""
+    while True:
+        with suppress(OSError):  # somebody else's folder above ours may not be read, and is not new either
+            file = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        if (above := os.path.dirname(folder)) == folder:
+            return
+        folder = above
 
 
 @contextmanager
@@ -316,11 +422,13 @@ def _explained(path):
         yield
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")):
-            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path,
-                               "restore it from a copy, or choose another with --journal; it was left as it is") from None
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR", "SQLITE_SCHEMA")) or "decode" in str(error):
+            do = "choose another path with --journal; the file was left as it is" if name == "SQLITE_NOTADB" else RESTORE
+            raise JournalError(f"this is not a postroom journal, or it is damaged ({error})", path, do) from None
         raise JournalUnavailable(f"the journal cannot be read or written: {error}", path,
                                  "make room or make it writable, then run again; what is in it is safe") from None
+    except UnicodeDecodeError:
+        raise JournalError("the journal is damaged (a text in it is not UTF-8)", path, RESTORE) from None
 
 
 def _marks(values):

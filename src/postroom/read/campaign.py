@@ -268,6 +268,27 @@ class Smtp(_Strict):
         return f"{self.username}@{self.host}" if self.username else self.host
 
 
+def _share(value):
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", str(value).strip())
+    share = float(found[1]) / 100 if found else -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f'"{shown(str(value))}" is not a share; write such as 25%')
+    return share
+
+
+class StopAfter(_Strict):
+    """A run ends once it has so many refusals, if they are this share (0 to 1) of all answers."""
+
+    failures: Annotated[int, Field(ge=1)] = 20
+    share: Annotated[float, BeforeValidator(_share)] = 0.25
+
+
+class Delivery(_Strict):
+    """How a run goes on, and when it does not."""
+
+    stop_after: StopAfter = StopAfter()
+
+
 class Campaign(_Strict):
     """Who sends what to whom through which relay. Paths are as written; `project` resolves them."""
 
@@ -290,6 +311,7 @@ class Campaign(_Strict):
     headers: dict[Annotated[str, BeforeValidator(_header_name)], Text] = {}
     unsubscribe: Unsubscribe | None = None
     smtp: Smtp | None = None
+    delivery: Delivery = Delivery()
     allow_paths: Annotated[tuple[Name, ...], BeforeValidator(_one_or_list)] = ()
 
     _project: Project = PrivateAttr()

@@ -5,6 +5,7 @@ The journal lives there, and no path may lead out of it unless the campaign name
 """
 
 import errno
+import io
 import os
 import re
 import stat
@@ -12,6 +13,7 @@ import stat
 from postroom.address import is_text, shown
 from postroom.errors import CampaignError, Place
 
+MOST_DOTENV = 128 << 10  # characters
 ROOT_FILE, STATE_FOLDER = "postroom.yaml", ".postroom"
 # Linux opens a folder that may be entered but not listed with O_PATH alone.
 FOLDER = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
@@ -63,7 +65,10 @@ class Project:
 
         try:
             with open(path, encoding="utf-8-sig") as file:
-                bindings = list(parse_stream(file))
+                text = file.read(MOST_DOTENV + 1)
+            if len(text) > MOST_DOTENV:
+                raise CampaignError(f"the file has more than {MOST_DOTENV:,} characters", Place(display(path)), "keep only settings in it")
+            bindings = list(parse_stream(io.StringIO(text)))
         except UnicodeDecodeError:
             raise CampaignError("the file is not UTF-8", Place(display(path)), "save it as UTF-8") from None
         except OSError as error:

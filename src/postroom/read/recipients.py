@@ -15,7 +15,7 @@ import pandas
 
 from postroom.address import AddressError, Mailbox, parse_mailbox, shown
 from postroom.errors import CampaignError, Place, RecipientError
-from postroom.read import encoding, formats
+from postroom.read import encoding, formats, formulas
 from postroom.read.project import display
 from postroom.read.where import Where
 
@@ -38,7 +38,7 @@ class Table:
     """An open table: its columns are known, its rows come with chunks().
 
     columns: the header's names, trimmed, and those that `columns` gives a default for all rows. email: the one that holds the address.
-    encoding: Python's name of it. guess: a Guess where it is not certain, else None; guess_words() says it to a person.
+    encoding: Python's name of it; declared: as the campaign says, or None. guess: a Guess where it is not certain, else None; guess_words() says it to a person.
     notes: what a person should know, such as trimmed names.
     blank: rows without any text, left out; left_out: rows that `where` is not true for; both complete once chunks() has ended.
     """
@@ -55,11 +55,15 @@ class Table:
         if found.is_utf_8_too:
             self.notes.append(CampaignError(f"`encoding` says {encoding.label(self.encoding)}, yet all of the file is UTF-8 too",
                                             campaign.place("recipients", "encoding"), "remove `encoding` if letters come out wrong"))
+        self.declared = settings.encoding
         self.delimiter = settings.delimiter or self._delimiter(settings.email)
         try:
-            self.columns = self._columns(self._header(self.delimiter))
+            names = self._header(self.delimiter)
         except csv.Error as error:
             raise RecipientError(self._csv_words(error), Place(self.file, 1), "correct the quotes in the header") from None
+        # What `report --failed` wrote with cells that a spreadsheet would run.
+        self.is_defused = names[-1].strip() == formulas.MARK
+        self.columns = self._columns([formulas.restored(name) for name in names[:-1]] if self.is_defused else names)
         self.cells = len(self.columns)
         for column in dict.fromkeys((settings.email, *(settings.key or ()))):
             if column not in self.columns:
@@ -75,7 +79,8 @@ class Table:
         """DataFrames of text, at most CHUNK_ROWS rows each, indexed by the physical line a row begins in.
 
         report: called with a RecipientError or CampaignError for each row that is too short or too long, lacks a required cell, or
-        that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell.
+        that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell; and
+        CampaignError where `where` has no end.
         """
         lines, rows, size = [], [], 0
         self.blank = self.left_out = 0
@@ -86,6 +91,8 @@ class Table:
             try:
                 whole = self._whole(line, row)
             except (RecipientError, CampaignError) as error:
+                if error.ends_it:
+                    raise
                 report(error)
                 continue
             if whole is None:
@@ -99,6 +106,22 @@ class Table:
                 lines, rows, size = [], [], 0
         if rows:
             yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
+
+    def as_written(self, report) -> Iterator[tuple[int, list[str], dict | None]]:
+        """(line, cells as they stand in the file, the row by its columns or None where `where` leaves it out) of each row with any text.
+
+        Too few cells are filled up with empty ones where the campaign has defaults. report, raises: as of chunks().
+        """
+        for line, row in self._rows():
+            if not any(cell.strip() for cell in row):
+                continue
+            try:
+                filled = self._filled(line, [*row])
+                wanted = self._is_wanted(line, filled)
+            except (RecipientError, CampaignError) as error:
+                report(error)
+                continue
+            yield line, row + [""] * (self.cells - len(row)), dict(zip(self.columns, filled, strict=True)) if wanted else None
 
     def guess_words(self) -> CampaignError:
         """What the guessed encoding makes of the table, and how it is settled."""
@@ -121,7 +144,7 @@ class Table:
                                  "put the name into a column of its own, and write `to: \"{{ name }} <{{ email }}>\"`")
         return mailbox
 
-    def faults(self, most: int) -> list[RecipientError]:
+    def faults(self, most: int) -> list[RecipientError | CampaignError]:
         """What is wrong with the table by itself, whatever the templates make of it; the first so many."""
         found = []
         try:
@@ -133,7 +156,7 @@ class Table:
                         found.append(error)
                 if len(found) >= most:
                     break
-        except RecipientError as error:
+        except (RecipientError, CampaignError) as error:
             found.append(error)
         return sorted(found[:most], key=lambda fault: fault.where.row or fault.where.line)
 
@@ -141,6 +164,16 @@ class Table:
 
     def _whole(self, line, row):
         """The row with its defaults, None where `where` leaves it out. Raises RecipientError, CampaignError."""
+        row = self._filled(line, row)
+        if not self._is_wanted(line, row):
+            return None
+        for place in self.required:
+            if not row[place].strip():
+                raise RecipientError("the cell is empty, and the campaign says that it is required", Place(self.file, line, self.columns[place]),
+                                     "fill it in, or leave the row out with `where`")
+        return row
+
+    def _filled(self, line, row):
         missing = range(len(row), self.cells)
         if len(row) > self.cells or any(place not in self.defaults for place in missing):
             raise self._wrong_length(line, row)
@@ -148,13 +181,10 @@ class Table:
         for place, default in self.defaults.items():
             if not row[place].strip():
                 row[place] = default
-        if self.where is not None and not self.where.matches(dict(zip(self.columns, row, strict=True)), line):
-            return None
-        for place in self.required:
-            if not row[place].strip():
-                raise RecipientError("the cell is empty, and the campaign says that it is required", Place(self.file, line, self.columns[place]),
-                                     "fill it in, or leave the row out with `where`")
         return row
+
+    def _is_wanted(self, line, row):
+        return self.where is None or self.where.matches(dict(zip(self.columns, row, strict=True)), line)
 
     def _wrong_length(self, line, row):
         if len(row) < self.cells:
@@ -176,13 +206,18 @@ class Table:
                 next(reader, None)
                 line = lines.next_row()
                 for row in reader:
-                    yield line, row
+                    yield line, self._restored(row) if self.is_defused else row
                     line = lines.next_row()
             except csv.Error as error:
                 raise RecipientError(self._csv_words(error), Place(self.file, line),
                                      'a cell with quotes, line breaks or separators is written "like ""this"""') from None
             except UnicodeDecodeError:
                 raise self._changed() from None
+
+    def _restored(self, row):
+        if len(row) != self.cells + 1:
+            return row
+        return [formulas.restored(cell) for cell in row[:-1]] if row[-1].strip() else row[:-1]
 
     def _telling_cells(self):
         """(line, column, text) of cells that are not ASCII, each text once; the header's own come last."""

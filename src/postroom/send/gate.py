@@ -25,7 +25,7 @@ def relay_of(campaign, ask: Callable[[str], str] | None = None) -> Relay:
             raise CampaignError(f'"{smtp.ca_file}": there is no such file', campaign.place("smtp", "ca_file"), "correct the path")
     return Relay(host=smtp.host, port=smtp.port, security=smtp.security, username=smtp.username, password=credential_of(campaign, ask),
                  ca_file=ca_file, allow_plaintext_login=smtp.allow_plaintext_login, token=smtp.token_command is not None,
-                 meanings=_meanings(smtp.provider or providers.name_of(smtp.host)))
+                 meanings=meanings_of(smtp))
 
 
 def clear_text_warnings(campaign) -> list[CampaignError]:
@@ -36,9 +36,9 @@ def clear_text_warnings(campaign) -> list[CampaignError]:
     return [CampaignError(f"the password goes to {smtp.host} in clear text: anybody on the way can read it (allow_plaintext_login)", None, None)]
 
 
-def _meanings(provider):
-    """What the refusals of this provider, and of relays in general, mean; in the language of the terminal."""
-    language = providers.language()
+def meanings_of(smtp) -> tuple[Meaning, ...]:
+    """What the refusals of this relay, and of relays in general, mean; in the language of the terminal. smtp: the campaign's settings, or None."""
+    language, provider = providers.language(), smtp and (smtp.provider or providers.name_of(smtp.host))
     return tuple(Meaning(refusal.phases, refusal.codes, refusal.enhanced, refusal.texts, refusal.action,
                          providers.words(refusal.what, language), providers.words(refusal.do, language))
                  for refusal in providers.refusals(provider))

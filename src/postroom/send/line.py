@@ -4,28 +4,28 @@ import time
 from collections.abc import Callable
 
 from postroom.address import shown
-from postroom.errors import LoginRefused, RelayUnavailable
+from postroom.errors import LoginPutOff, LoginRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.outcome import CAMPAIGN, SESSION, Fate
-from postroom.smtp.reply import LOGIN, LOGIN_CODES, judged
+from postroom.smtp.reply import LOGIN, LOGIN_CODES, RECONNECT, judged
 from postroom.smtp.session import Relay, Session
 
 RECONNECT_SECONDS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
-MOST_FRUITLESS = 3
+MOST_FRUITLESS, FRUITLESS_WAIT = 3, 0.5
 
 
 class Line:
     """open_session: makes a logged-in Session, or raises. session: one that is open already (the gate's).
 
-    messages_per_session: reconnect after that many. pause: sleeps so many seconds, less when a signal comes, and
+    messages_per_session: reconnect after that many; fewer where the relay shows that it takes no more. pause: sleeps so many seconds, less when a signal comes, and
     returns whether one came. relay: what its refusals mean, and the credential that may have to be renewed.
     """
 
     def __init__(self, open_session: Callable[[], Session], session: Session, messages_per_session: int | None,
                  pause: Callable[[float], bool], relay: Relay):
         self._open, self._session, self._cap, self._pause, self._relay = open_session, session, messages_per_session, pause, relay
-        self._begun = self._fruitless = 0
+        self._begun = self._taken = self._taken_before = self._fruitless = 0
         self._answered = self._renewed = self._ended = False
         self._words = ""
 
@@ -53,6 +53,8 @@ class Line:
         if self._fruitless >= MOST_FRUITLESS:
             raise RelayUnavailable(f"the relay ends every session before it takes a message; the last one: {self._words or self._session.closed}", None,
                                    "run it again later to go on")
+        if self._fruitless:
+            self._pause(FRUITLESS_WAIT * 2 ** (self._fruitless - 1))
         give_up, wait = time.monotonic() + RECONNECT_SECONDS, FIRST_WAIT
         while True:
             try:
@@ -62,7 +64,8 @@ class Line:
                 if time.monotonic() + wait > give_up or self._pause(wait):
                     raise
                 wait = min(wait * 2, LONGEST_WAIT)
-        self._begun, self._answered, self._ended = 0, False, False
+        self._taken_before = self._taken
+        self._begun, self._taken, self._answered, self._ended = 0, 0, False, False
 
     def push(self, leaving: list[Message], until: float) -> list[Fate]:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
@@ -81,10 +84,18 @@ class Line:
         elif any(fate.code is not None and fate.scope != SESSION for fate in fates):
             self._answered, self._renewed, self._fruitless = True, False, 0
         for fate in fates:
+            self._taken += fate.scope != SESSION
             if fate.scope == SESSION:
                 # Whether or not the relay hangs up: it takes no more from this session.
                 self._ended, self._words = True, f'"{fate.code} {shown(fate.text)}"' if fate.code else ""
+                self._learn(fate)
         return fates
+
+    def _learn(self, fate):
+        """How many messages this relay takes from a session: it says so, or closed twice behind the same number."""
+        said = fate.meaning is not None and fate.meaning.action == RECONNECT
+        if fate.code and self._taken and (said or self._taken == self._taken_before > 1):
+            self._cap = min(self._cap or self._taken, self._taken)
 
     def finish(self, within: float) -> list[Fate]:
         """Read what is outstanding, for so many seconds at most."""
@@ -101,12 +112,15 @@ class Line:
         self._session.quit()
 
 
-def logged_in(relay: Relay, *arguments) -> Session:
-    """Session.open(relay, ...), once more with a new token where the one that worked before has expired."""
+def logged_in(relay: Relay, *arguments, put_off: Callable[[LoginPutOff], bool] = lambda error: False) -> Session:
+    """Session.open(relay, ...), once more with a new token where the one that worked before has expired.
+
+    put_off: hears that the relay takes no login for now; waits, and returns whether to try once more.
+    """
     try:
         session = Session.open(relay, *arguments)
-    except LoginRefused:
-        if not renewed(relay):
+    except (LoginRefused, LoginPutOff) as error:
+        if not (put_off(error) if isinstance(error, LoginPutOff) else renewed(relay)):
             raise
         session = Session.open(relay, *arguments)
     if relay.password is not None:

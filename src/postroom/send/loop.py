@@ -1,40 +1,54 @@
 """The send loop: hand every message to the relay once, and write down what became of it."""
 
-import datetime
 import time
 from collections.abc import Callable
 
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import PENDING, Fate
+from postroom.outcome import PENDING, SENT, Fate
 from postroom.send.line import Line
 from postroom.send.queue import Queue
-from postroom.send.rate import Pace, window_words
+from postroom.send.rate import PATIENCE_SECONDS, Pace
 from postroom.smtp.protocol import LocalError
+from postroom.smtp.reply import SLOW
 
 FINISH_SECONDS = 30
-INTERRUPTED = "interrupted"
+# Why a queue closed, where it is no error.
+INTERRUPTED, ALL_PUT_OFF = "interrupted", "all put off"
 
 
-def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate], list[Message]], None], interrupted: Callable[[], bool]) -> None:
+def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate], list[Message]], None], interrupted: Callable[[], bool],
+         rest: Callable[[float, bool], PostroomError | str | None]) -> None:
     """Everything in the queue, one durable commit a turn: what was answered, and what leaves next.
 
     journal: has turn(answered, leaving). told: hears what turn() has written down. interrupted: whether a signal
-    came since it was last asked.
+    came since it was last asked. rest: called while nothing may leave for long, with the time to come back (UTC seconds) and whether it is
+    the account's quota; sleeps until then, or returns why the run ends instead.
     A body leaves only after the commit that names it, because its reply may never come (RFC 1047).
     Why it ended stands in queue.closed_by; only a journal that cannot be written raises.
     """
     fates: list[Fate] = []
+    opens_at = None
     try:
-        while queue or line.in_flight and queue.closed_by is None:
-            free = pace.free(time.monotonic())
-            if not free and (quota := pace.quota(time.monotonic())):
-                queue.close(_used_up(*quota))
+        while queue or queue.closed_by is None and (line.in_flight or queue.due_at is not None):
+            back_at = _idle_until(queue, pace, opens_at)
+            if back_at is not None and not line.in_flight:
+                fates = _written(journal, fates, told)
+                # A relay hangs up on somebody who says nothing for minutes.
+                line.quit()
+                if (reason := rest(back_at, bool(queue))) is not None:
+                    queue.close(reason)
+                opens_at = None
+                if interrupted():
+                    queue.close(INTERRUPTED)
                 continue
-            if free:
+            free = pace.free(time.monotonic()) if back_at is None else 0
+            if free and queue:
                 line.ready()
-            leaving = queue.take(min(free, line.room))
-            journal.turn(fates, leaving)
+            taken = queue.take(min(free, line.room))
+            left, opens_at = journal.turn(fates, taken)
+            leaving = taken[:left]
+            queue.put_back(taken[left:])
             answered, fates = fates, []
             told(answered, leaving)
             # A reconnect or the disk may have taken a while: what counts is when the mail leaves.
@@ -42,7 +56,7 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
             pace.left(len(leaving), now)
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
             full = line.room <= len(leaving) and (leaving or line.in_flight)
-            until = None if full or not queue else pace.next(now)
+            until = None if full or not queue else max(pace.next(now), now + _patience(opens_at))
             begun = line.in_flight
             try:
                 fates = line.push(leaving, until)
@@ -50,7 +64,8 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
                 # What was not begun never left; without a fate in the journal the next run would call it uncertain.
                 fates = [Fate(message, PENDING, "not written") for message in leaving[line.in_flight - begun:]]
                 raise
-            queue.settle(fates)
+            fates = queue.settle(fates)
+            _heed(pace, fates)
             if interrupted():
                 queue.close(INTERRUPTED)
     except RelayUnavailable as error:
@@ -58,12 +73,33 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
     except PostroomError as error:
         queue.close(error)
     finally:
-        fates += line.finish(within=FINISH_SECONDS)
-        journal.turn(fates, [])
-        told(fates, [])
+        _written(journal, fates + queue.settle(line.finish(within=FINISH_SECONDS)), told)
 
 
-def _used_up(window, opens):
-    at = datetime.datetime.fromtimestamp(time.time() + opens - time.monotonic()).astimezone()
-    return RelayUnavailable(f"the account's {window_words(window)} are used up; the next message may leave at {at:%Y-%m-%d %H:%M %Z}", None,
-                            "run it again then to go on")
+def _idle_until(queue, pace, opens_at):
+    """When the next message may leave, where that is longer than anybody waits in front of a terminal; UTC seconds."""
+    if not queue:
+        return queue.due_at
+    now = time.monotonic()
+    if quota := pace.quota(now):
+        return time.time() + quota[1] - now
+    return opens_at if opens_at is not None and opens_at > time.time() + PATIENCE_SECONDS else None
+
+
+def _patience(opens_at):
+    """How many seconds to wait for a quota in front of the terminal; 0 where it takes longer than that."""
+    left = 0.0 if opens_at is None else opens_at - time.time()
+    return max(0.0, left) if left <= PATIENCE_SECONDS else 0.0
+
+
+def _heed(pace, fates):
+    if any(fate.meaning is not None and fate.meaning.action == SLOW for fate in fates):
+        pace.slow_down(time.monotonic())
+    elif any(fate.state == SENT for fate in fates):
+        pace.taken()
+
+
+def _written(journal, fates, told):
+    journal.turn(fates, [])
+    told(fates, [])
+    return []

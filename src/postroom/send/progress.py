@@ -4,8 +4,10 @@ import sys
 import time
 from contextlib import suppress
 
+from postroom.address import shown
 from postroom.message import Message
 from postroom.outcome import DEFERRED, PENDING, REJECTED, SENT, UNCERTAIN, Fate
+from postroom.smtp.reply import SLOW
 
 LINE_SECONDS = 10
 MOST_EXAMPLES = 10
@@ -21,6 +23,7 @@ class Progress:
     def __init__(self, total: int, quiet: bool = False):
         self.this_run = dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
         self.may_have_gone, self.partial, self.examples, self.total = 0, 0, [], total
+        self._put_off, self._slowed = set(), False
         self._bar, self._quiet = None, quiet
         self._started = self._shown = time.monotonic()
         if not quiet and (bar := _bar()):
@@ -33,8 +36,9 @@ class Progress:
         for fate in answered:
             self.may_have_gone -= fate.state not in (SENT, UNCERTAIN)
             if fate.state == PENDING:
+                self._slow_down(fate)
                 continue
-            self.this_run[fate.state] += 1
+            self._count(fate)
             refused = fate.state == SENT and not all(result.accepted for result in fate.addresses)
             self.partial += refused
             if (refused or fate.state != SENT) and len(self.examples) < MOST_EXAMPLES:
@@ -42,9 +46,35 @@ class Progress:
             if self._bar is not None:
                 if failed := self.done - self.this_run[SENT]:
                     self._bar.set_postfix_str(f"{failed} failed", refresh=False)
-                self._bar.update()
+                self._bar.update(self.done - self._bar.n)
         if self._bar is None and not self._quiet and time.monotonic() - self._shown > LINE_SECONDS:
             self._line()
+
+    def _count(self, fate):
+        """Whoever is put off and sent later in the same run was sent."""
+        row = fate.message.row
+        if row in self._put_off:
+            self.this_run[DEFERRED] -= 1
+            self._put_off.discard(row)
+            self.examples = [earlier for earlier in self.examples if earlier.message.row != row]
+        self.this_run[fate.state] += 1
+        if fate.state == DEFERRED:
+            self._put_off.add(row)
+
+    def _slow_down(self, fate):
+        if not self._slowed and fate.meaning is not None and fate.meaning.action == SLOW:
+            self._slowed = True
+            self.note(f'The relay asks for fewer messages ("{fate.code} {shown(fate.text)}"): they leave more slowly from now on.')
+
+    def note(self, text: str) -> None:
+        """A line that a person should see while the run goes on."""
+        if self._quiet:
+            return
+        with suppress(OSError):
+            if self._bar is not None:
+                self._bar.write(text, file=sys.stderr)
+            else:
+                print(text, file=sys.stderr, flush=True)
 
     def _line(self):
         self._shown = time.monotonic()

@@ -1,60 +1,20 @@
-"""What still has to go, what goes again, and why the queue closed."""
+"""What still has to go: in order, each once, what was put off once more when it is due, and why it closed."""
 
-import time
+import random
 from collections import deque
-from collections.abc import Iterator
 
 from postroom.address import shown
-from postroom.check.preflight import Plan
-from postroom.compose.build import Composer
-from postroom.errors import Place, PostroomError, RecipientError, RelayRefused, RelayUnavailable
+from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import CAMPAIGN, PENDING, Fate
-from postroom.smtp.protocol import check_octets
-from postroom.smtp.reply import LATER_WORKS, SLOW, SPAM
+from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, Fate
+from postroom.send.departures import Departures
+from postroom.send.patience import Patience
+from postroom.smtp.reply import SLOW
 
-# So many refusals as spam, or for haste, among the last replies: going on would only harm the account's name.
-MOST_ALIKE, RECENT = 3, 20
-
-
-def departures(composer: Composer, plan: Plan, clock=time.time) -> Iterator[Message]:
-    """The plan's messages in the order of the table, the late ones last, each built when it is wanted, with the Date of that moment.
-
-    Raises PostroomError where a row is no longer what preflight saw: what leaves is what was checked.
-    """
-    for late in (False, True):
-        going = plan.going(late)
-        wanted = next(going, None)
-        if wanted is None:
-            continue
-        for line, row in _rows(composer.table):
-            if line != wanted[0]:
-                continue
-            yield _message(composer, line, row, wanted, clock)
-            if (wanted := next(going, None)) is None:
-                break
-        if wanted is not None:
-            raise _changed(composer, wanted[0])
-
-
-def _rows(table):
-    for chunk in table.chunks(_ignored):
-        yield from zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True)
-
-
-def _message(composer, line, row, wanted, clock):
-    _, key, digest, date, utc_offset = wanted
-    rendered = composer.render(row, line, key)
-    if rendered.digest != digest:
-        raise _changed(composer, line)
-    message = composer.message(rendered, int(clock()) if date is None else date, utc_offset)
-    try:
-        # Also guarded where it is written to the wire; here nothing is noted as leaving yet.
-        check_octets(message.octets)
-    except PostroomError as error:
-        error.where = Place(composer.table.file, line)
-        raise
-    return message
+# Longer each time (RFC 5321 section 4.5.4.1 wants 30 minutes between tries of a server; greylisting is over after the first).
+RETRY_SECONDS = (300, 1800, 3600, 7200, 14_400)
+JITTER = 0.2  # up to so much longer, so that not all come back at one moment
+MOST_TRIES = 12  # about a day and a half
 
 
 class Queue:
@@ -64,22 +24,26 @@ class Queue:
     closed_by: None while it is open, else the error or the signal that ended the run.
     """
 
-    def __init__(self, messages: Iterator[Message]):
-        self._messages, self._again, self.closed_by = messages, deque(), None
+    def __init__(self, departures: Departures, patience: Patience):
+        self._departures, self._patience, self._again, self.closed_by = departures, patience, deque(), None
         self._returned, self._left_over, self._words = set(), 0, ""
-        self._recent = deque(maxlen=RECENT)  # what was meant by the last replies
 
     def __bool__(self):
-        """Whether there is something to hand out; looks one message ahead."""
+        """Whether there is something to hand out now; looks one message ahead."""
         if self.closed_by is None and not self._again:
             try:
-                self._again.extend(message for message in (next(self._messages, None),) if message is not None)
+                self.put_back([message for message in (self._departures.next(),) if message is not None])
             except PostroomError as error:
                 self.close(error)
         if self.closed_by is None and not self._again and self._left_over:
             self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run{self._words}",
                                         None, "run it again later; if it is the same ones again, ask who runs the relay"))
         return self.closed_by is None and bool(self._again)
+
+    @property
+    def due_at(self) -> float | None:
+        """When the first of those who were put off may go again, UTC seconds; None where nobody was."""
+        return self._departures.due_at
 
     def take(self, most: int) -> list[Message]:
         """At most so many messages that leave next."""
@@ -88,40 +52,43 @@ class Queue:
             taken.append(self._again.popleft())
         return taken
 
-    def settle(self, fates: list[Fate]) -> None:
-        """What certainly did not leave goes again; a reply that would hit everybody closes the queue."""
-        for fate in reversed(fates):
-            if fate.state != PENDING:
-                self._returned.discard(fate.message.key)
-            elif fate.message.key in self._returned:
-                self._left_over += 1
-                self._words = f'; it said "{fate.code} {shown(fate.text)}"' if fate.code else ""
-            else:
-                self._returned.add(fate.message.key)
-                self._again.appendleft(fate.message)
-            self._heed(fate)
+    def put_back(self, messages: list[Message]) -> None:
+        """These could not leave yet; they are the next."""
+        self._again.extendleft(reversed(messages))
 
-    def _heed(self, fate):
-        """Close where a reply is about all messages: at once, or because the relay keeps saying so of one after the other."""
-        said, meaning = f'"{fate.code} {shown(fate.text)}"', fate.meaning
-        if fate.scope == CAMPAIGN and meaning is None:
-            self.close(RelayRefused(f"the relay refuses every message: {said}", f"reply to {fate.phase}",
-                                    "correct `from` or the login; nobody was marked as refused"))
-        self._recent.append(meaning and meaning.action)
-        again = meaning is not None and meaning.action in (SPAM, SLOW) and self._recent.count(meaning.action) >= MOST_ALIKE
-        if meaning is not None and (fate.scope == CAMPAIGN or again):
-            kind = RelayUnavailable if meaning.action in LATER_WORKS else RelayRefused
-            self.close(kind(f"{meaning.what.rstrip('.。')} ({said})", f"reply to {fate.phase}", meaning.do))
+    def settle(self, fates: list[Fate]) -> list[Fate]:
+        """What certainly did not leave goes again, now or once it is due; a reply that would hit everybody closes the queue.
+
+        Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
+        """
+        settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in fates]
+        for fate in reversed(settled):
+            self._go_again(fate)
+        for fate in settled:
+            if (error := self._patience.heed(fate)) is not None:
+                self.close(error)
+        return settled
+
+    def _put_off(self, fate):
+        tries = self._departures.tries(fate.message)
+        if tries + 1 >= MOST_TRIES:
+            return fate._replace(state=REJECTED, reason=GAVE_UP)
+        wait = max(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)], fate.wait or 0) * (1 + JITTER * random.random())
+        self._departures.put_off(fate.message, wait)
+        return fate._replace(wait=wait)
+
+    def _go_again(self, fate):
+        if fate.state != PENDING:
+            self._returned.discard(fate.message.key)
+        elif fate.meaning is not None and fate.meaning.action == SLOW:
+            self._again.appendleft(fate.message)
+        elif fate.message.key in self._returned:
+            self._left_over += 1
+            self._words = f'; it said "{fate.code} {shown(fate.text)}"' if fate.code else ""
+        else:
+            self._returned.add(fate.message.key)
+            self._again.appendleft(fate.message)
 
     def close(self, reason) -> None:
         """Hand out nothing more; the first reason counts."""
         self.closed_by = self.closed_by or reason
-
-
-def _ignored(error):
-    """Rows that are too short or long stop preflight; should one appear since, its line is missing from the plan."""
-
-
-def _changed(composer, line):
-    return RecipientError("the mail for this row is no longer what was checked before sending began", Place(composer.table.file, line),
-                          "files changed during the run: run again, which checks everything anew and goes on")

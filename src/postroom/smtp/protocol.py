@@ -12,7 +12,8 @@ CHUNKED    whole transactions stream, each begun with RSET (RFC 3030); RSET, bec
 The session writes in LOCKSTEP so far. Three promises that a change must keep:
 1. A message whose own recipient was put off is not handed on to the others: they would get it twice. So a message for
    several addresses waits for its RCPT replies before DATA or BDAT, in every mode.
-2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel.
+2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel. So a 2xx before that is
+   another command's reply, while a refusal before it counts.
 3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left.
 """
 
@@ -20,7 +21,7 @@ from collections import deque, namedtuple
 
 from postroom.errors import PostroomError
 from postroom.message import Message
-from postroom.smtp.reply import CLOSING, FINAL, Answer, ProtocolError, ReplyReader, meaning_of
+from postroom.smtp.reply import CLOSING, FINAL, Answer, ProtocolError, Reply, ReplyReader, meaning_of
 
 LOCKSTEP, PIPELINED, CHUNKED = "lockstep", "pipelined", "chunked"
 MOST_COMMAND, MOST_LINE = 512, 998  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
@@ -30,6 +31,9 @@ ELSEWHERE = "use a relay that offers it on every connection, or take the row out
 
 # Which first digits a reply may have where; any other does not fit, and the dialogue is out of step.
 FITTING = {MAIL: "245", RCPT: "245", DATA: "345", END: "245", LONE_DOT: "245", RSET: "2"}
+
+# Of a copy in a further transaction that the connection did not outlast; the message itself has its answer.
+NO_REPLY = Reply(451, None, ("the connection ended before the relay answered",))
 
 Heard = namedtuple("Heard", "phase reply")
 Heard.__doc__ = "One reply and the phase that it answers."
@@ -69,6 +73,11 @@ class Protocol:
         """Whether no octet of a reply is waiting for the rest."""
         return self._reader.is_empty
 
+    @property
+    def spoke_unasked(self) -> bool:
+        """Whether the relay said something, if only a part of it, for which nothing was asked."""
+        return bool(self.broken or self.closing) or not self.between_replies
+
     def conceal(self, secrets: list[bytes]) -> None:
         """From now on these never come out of a reply's text."""
         self._reader.secrets = secrets
@@ -80,16 +89,9 @@ class Protocol:
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
         """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out; then nothing of it does."""
         check_octets(message.octets)
-        transaction, utf8 = _Transaction(message, self._meanings), message.needs_smtputf8
-        steps = [_Step(MAIL, command_line(_mail_from(message, capabilities, utf8), utf8), transaction)]
-        for address in message.envelope.recipients:
-            steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">", utf8), transaction, address))
-        if self.mode == CHUNKED:
-            steps.insert(0, _Step(RSET, b"RSET\r\n"))
-            steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(message.octets) + message.octets, transaction))
-        else:
-            steps.append(_Step(DATA, b"DATA\r\n", transaction))
-        self._steps.extend(steps)
+        mail_from = command_line(_mail_from(message, capabilities, message.needs_smtputf8), message.needs_smtputf8)
+        transaction = _Transaction(message, self._meanings, mail_from)
+        self._steps.extend(self._steps_of(transaction))
         self._open.append(transaction)
 
     def to_write(self) -> list[tuple[str, bytes]]:
@@ -101,8 +103,8 @@ class Protocol:
                 self._reset_first = False
                 self._steps.appendleft(step)
                 step = _Step(RSET, b"RSET\r\n")
-            self._expected.append(_Expected(step.phase, step.transaction, step.address))
             self._handed_out += len(step.octets)
+            self._expected.append(_Expected(step.phase, step.transaction, step.address, self._handed_out))
             if step.transaction is not None:
                 step.transaction.due += 1
                 if step.phase == END:
@@ -133,10 +135,22 @@ class Protocol:
         self._expected.clear()
         return answers
 
+    def _steps_of(self, transaction):
+        message, utf8 = transaction.message, transaction.message.needs_smtputf8
+        steps = [_Step(MAIL, transaction.mail_from, transaction)]
+        for address in transaction.recipients:
+            steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">", utf8), transaction, address))
+        if self.mode == CHUNKED:
+            steps.insert(0, _Step(RSET, b"RSET\r\n"))
+            steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(message.octets) + message.octets, transaction))
+        else:
+            steps.append(_Step(DATA, b"DATA\r\n", transaction))
+        return steps
+
     def _may_write(self, step):
         if self.mode == LOCKSTEP or step.transaction is None and step.phase != RSET:
             return not self._expected
-        if step.phase in (DATA, END) and len(step.transaction.message.envelope.recipients) > 1 and step.transaction.due:
+        if step.phase in (DATA, END) and len(step.transaction.recipients) > 1 and step.transaction.due:
             return False
         # DATA's reply decides what comes next: the body, a lone dot, or the next transaction.
         return not any(expected.phase == DATA for expected in self._expected)
@@ -149,24 +163,32 @@ class Protocol:
             return None
         expected = self._expected.popleft()
         events.append(Heard(expected.phase, reply))
+        early = self._written < expected.ends_at
         if str(reply.code)[0] not in FITTING.get(expected.phase, "2345"):
             self._expected.appendleft(expected)
             self.broken = f'the relay answers "{reply}" to {expected.phase}'
+        elif early and (expected.phase != END or reply.is_positive):
+            self._expected.appendleft(expected)
+            self.broken = f'the relay answers "{reply}" to {expected.phase} before it had all of it'
         elif expected.transaction is not None:
             self._advance(expected, reply, events)
+            if early:
+                # Some servers close now, some read the rest in silence, some answer it once more: no count of replies holds from here on.
+                self.broken = f'the relay refuses a message before it had all of it: "{reply}"'
         return None
 
     def _advance(self, expected, reply, events):
         transaction, phase = expected.transaction, expected.phase
         transaction.due -= 1
         if phase == RCPT:
-            transaction.addresses.append((expected.address, reply))
+            transaction.said.append((expected.address, reply))
         if phase == DATA and reply.is_intermediate:
             # Without a valid recipient the mail must not follow; an empty one is refused by itself (RFC 2920 section 3.1).
             end = _Step(LONE_DOT, b".\r\n", transaction) if transaction.refusal else _Step(END, stuffed(transaction.message.octets), transaction)
             self._steps.appendleft(end)
         elif phase == END and (reply.is_positive or transaction.refusal is None):
-            transaction.verdict = (END, reply)
+            if transaction.ended(reply):
+                self._steps.extend(self._steps_of(transaction))
         elif phase != LONE_DOT and (refusal := transaction.refused_by(phase, reply)) and transaction.refusal is None:
             transaction.refusal = refusal
             self._steps = deque(step for step in self._steps if step.transaction is not transaction)
@@ -181,35 +203,70 @@ class Protocol:
         expected = self._expected.popleft() if self._expected else _Expected(None)
         events.append(Heard(expected.phase, reply))
         for transaction in self._open:
-            if transaction is expected.transaction and transaction.refusal is None:
-                events.append(Answer(transaction.message, expected.phase, reply, False, tuple(transaction.addresses)))
+            if transaction is expected.transaction and not transaction.is_decided:
+                events.append(Answer(transaction.message, expected.phase, reply, False, transaction.addresses))
             else:
-                events.append(transaction.answer() if transaction.refusal else transaction.lost(-1))
+                events.append(transaction.lost(-1))
         self._open.clear()
         self._steps.clear()
         self._expected.clear()
 
 
 class _Transaction:
-    """due: replies that are outstanding. ends_at: position in the stream of the message's last octet, once handed out.
-    refusal: (phase, Reply) of the first refusal. verdict: (phase, Reply) of the end of data."""
+    """One message to all of its recipients: one transaction, and another for those of whom the relay says that they are too many
+    for one (RFC 5321 section 4.5.3.1.10).
 
-    __slots__ = ("message", "meanings", "addresses", "due", "ends_at", "refusal", "verdict")
+    recipients: those of the present transaction. said: (address, Reply) of each of them that was answered. settled: likewise, those
+    of earlier ones. due: replies that are outstanding. ends_at: position in the stream of the message's last octet, once handed out.
+    refusal: (phase, Reply) of the first refusal. verdict: (phase, Reply) of the first end of data.
+    """
 
-    def __init__(self, message, meanings):
-        self.message, self.meanings = message, meanings
-        self.addresses, self.due, self.ends_at, self.refusal, self.verdict = [], 0, None, None, None
+    __slots__ = ("message", "meanings", "mail_from", "recipients", "said", "settled", "due", "ends_at", "refusal", "verdict", "crowded")
+
+    def __init__(self, message, meanings, mail_from):
+        self.message, self.meanings, self.mail_from, self.recipients = message, meanings, mail_from, message.envelope.recipients
+        self.said, self.settled, self.due, self.ends_at, self.refusal, self.verdict, self.crowded = [], [], 0, None, None, None, {}
+
+    @property
+    def addresses(self):
+        """(address, Reply) of each recipient that was answered; one who was too many keeps that reply until there is another."""
+        answered = {address for address, _ in self.said}
+        return (*self.settled, *self.said, *((address, reply) for address, reply in self.crowded.items() if address not in answered))
+
+    @property
+    def is_decided(self):
+        """Whether it is known what becomes of the message, whatever else the relay says."""
+        return self.verdict is not None or self.refusal is not None
 
     def refused_by(self, phase, reply):
         """(phase, Reply) that ends the transaction, or None where it goes on."""
         if phase != RCPT:
             return (phase, reply) if not reply.is_positive else None
-        own = next((said for address, said in self.addresses if address == self.message.envelope.own), None)
+        own = next((said for address, said in self.said if address == self.message.envelope.own), None)
         if own is not None and not own.is_positive and self._goes_again(own):
             return phase, own
-        if len(self.addresses) < len(self.message.envelope.recipients) or any(said.is_positive for _, said in self.addresses):
+        if len(self.said) < len(self.recipients) or any(said.is_positive for _, said in self.said):
             return None
         return phase, own or reply
+
+    def ended(self, reply):
+        """The reply to the end of data. Returns whether there is another transaction to begin, for those who were too many."""
+        if self.verdict is None:
+            self.verdict = (END, reply)
+        elif not reply.is_positive:
+            self._not_taken(reply)
+        if not reply.is_positive:
+            return False
+        self.crowded = {address: said for address, said in self.said if _is_one_too_many(said)}
+        self.settled += [(address, said) for address, said in self.said if address not in self.crowded]
+        if self.crowded:
+            self.recipients, self.refusal = tuple(self.crowded), None
+        self.said = []
+        return bool(self.crowded)
+
+    def _not_taken(self, reply):
+        """What holds for those whom the relay would have taken in a further transaction, had it not ended so."""
+        self.said = [(address, reply if said.is_positive else said) for address, said in self.said]
 
     def _goes_again(self, own):
         """Whether the message will be handed over once more, so that its copies must not leave now."""
@@ -217,18 +274,29 @@ class _Transaction:
         return meaning.action not in FINAL if meaning else own.is_transient
 
     def answer(self):
+        if self.crowded and self.refusal:
+            self._not_taken(self.refusal[1])
         phase, reply = self.verdict or self.refusal
-        return Answer(self.message, phase, reply, phase == END, tuple(self.addresses))
+        return Answer(self.message, phase, reply, phase == END, self.addresses)
 
     def lost(self, written):
-        if self.refusal is not None:
+        if self.is_decided:
+            if self.crowded:
+                self._not_taken(NO_REPLY)
             return self.answer()
         left = self.ends_at is not None and written >= self.ends_at
-        return Answer(self.message, END if self.ends_at is not None else MAIL, None, left, tuple(self.addresses))
+        return Answer(self.message, END if self.ends_at is not None else MAIL, None, left, self.addresses)
+
+
+def _is_one_too_many(reply):
+    """Whether a RCPT was refused only because a transaction takes no more: 452, or 552 as older servers say it."""
+    if reply.code not in (452, 552):
+        return False
+    return reply.enhanced[1:] == (5, 3) if reply.enhanced else reply.code == 452 or "too many" in reply.text.lower()
 
 
 _Step = namedtuple("_Step", "phase octets transaction address", defaults=(None, None))
-_Expected = namedtuple("_Expected", "phase transaction address", defaults=(None, None))
+_Expected = namedtuple("_Expected", "phase transaction address ends_at", defaults=(None, None, 0))
 
 
 def command_line(line: bytes, utf8: bool = False) -> bytes:

@@ -200,10 +200,13 @@ def _meant(answer, meaning, said):
     message, action = answer.message, meaning.action
     said["meaning"] = meaning
     closing = answer.reply.code == CLOSING
-    if action in STOPPING or closing and action in (SPAM, SLOW):
+    if action in STOPPING or closing and action == SPAM:
         return Fate(message, PENDING, f"{action}: every message", CAMPAIGN, **said)
     if closing or action == RECONNECT:
         return Fate(message, PENDING, "relay closing", SESSION, **said)
+    if action == SLOW:
+        # It is about how fast we are, not about this one: it goes again as it is.
+        return Fate(message, PENDING, "slow down", RECIPIENT, **said)
     if action in (REJECT, LARGE):
         return Fate(message, REJECTED, "address refused" if answer.phase == "rcpt" else "refused", RECIPIENT, **said)
     # What is put off for a reason, such as too much mail for one mailbox, is not over in minutes.

@@ -15,19 +15,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from postroom.errors import LoginRefused, PostroomError, RelayRefused, RelayUnavailable
+from postroom.errors import LoginPutOff, LoginRefused, PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.smtp import auth
-from postroom.smtp.protocol import DATA, END, FITTING, GREETING, LONE_DOT, Heard, Protocol
+from postroom.smtp.protocol import DATA, END, FITTING, GREETING, LOCKSTEP, LONE_DOT, Heard, Protocol
 from postroom.smtp.reply import LATER_WORKS, Answer, Meaning, Reply, meaning_of
 from postroom.smtp.transcript import AUTH, Transcript
 
-CONNECT_SECONDS = 30
-WRITE_SECONDS = 180  # for each block that the relay takes
-# RFC 5321 section 4.5.3.2; everything else has five minutes.
-REPLY_SECONDS = {GREETING: 300, DATA: 120, END: 600, LONE_DOT: 600, "quit": 5}
-OTHER_REPLY_SECONDS = 300
+CONNECT, WRITE = "connect", "write"
+# RFC 5321 section 4.5.3.2; the reply to everything else has five minutes. WRITE is for each block that the relay takes.
+SECONDS = {CONNECT: 30, WRITE: 180, GREETING: 300, DATA: 120, END: 600, LONE_DOT: 600, "quit": 5}
+OTHER_SECONDS = 300
 DRAIN_SECONDS = 2
+READY = 220  # the greeting's code
 BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
 
 
@@ -59,30 +59,33 @@ class Relay:
 class Session:
     """A logged-in session. capabilities: what EHLO said, keyword -> parameters. closed: None, or why it ended."""
 
-    def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float]):
+    def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float], mode: str):
         self.relay, self.capabilities, self.closed = relay, {}, None
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
-        self._protocol, self._out, self._heard = Protocol(meanings=relay.meanings), deque(), []
+        self._protocol, self._out, self._heard = Protocol(mode, relay.meanings), deque(), []
         self._progress = time.monotonic()
         self._conceal(getattr(relay.password, "known", list)())
         self._name = _literal(line.getsockname()[0]).encode("ascii")
 
     @classmethod
     def open(cls, relay: Relay, transcript: Transcript | None = None, wake: int | None = None,
-             seconds: Callable[[str], float] = lambda phase: REPLY_SECONDS.get(phase, OTHER_REPLY_SECONDS)) -> "Session":
+             seconds: Callable[[str], float] = lambda phase: SECONDS.get(phase, OTHER_SECONDS), mode: str = LOCKSTEP) -> "Session":
         """Connect, secure the line, log in.
 
-        wake: a descriptor that becomes readable when a signal came. seconds: how long to wait for a phase's reply.
+        wake: a descriptor that becomes readable when a signal came. seconds: how long to wait for a phase's whole reply, for the
+        connection and the handshake (CONNECT), for the relay to take a block (WRITE). mode: the protocol's way of writing.
         Raises RelayUnavailable where it may work later, RelayRefused where something must change first.
         """
-        line = _connected(relay, wake)
-        session = cls(relay, line, transcript, wake, seconds)
+        line = _connected(relay, wake, seconds(CONNECT))
+        session = cls(relay, line, transcript, wake, seconds, mode)
         session._note(f"connected to {relay.name}")
         try:
             if relay.security == "tls":
                 session._secure()
             session._greet()
             session._log_in()
+            if not session.is_usable():
+                raise session._ended()
         except BaseException:
             session._hang_up("not opened")
             raise
@@ -118,9 +121,12 @@ class Session:
         return answers
 
     def is_usable(self) -> bool:
-        """Whether the idle line still stands; notices a relay that closed meanwhile, without asking it anything."""
-        if self.closed is None and not self.in_flight and self._readable(0):
-            self._read()
+        """Whether the idle line still stands; notices a relay that closed or spoke unasked meanwhile, without asking it anything."""
+        if self.closed is None and not self.in_flight:
+            if self._readable(0):
+                self._read()
+            if self.closed is None and not self._protocol.between_replies:
+                self._hang_up("the relay speaks though nothing was asked")
         return self.closed is None
 
     def quit(self) -> None:
@@ -139,6 +145,8 @@ class Session:
         reply = self._reply()
         if not reply.is_positive:
             raise _refusal(reply, GREETING, "the relay's greeting", self.relay, "ask who runs the relay" if reply.is_permanent else None)
+        # Whatever came with the greeting would be taken for the reply to EHLO, and each reply for that to the command before.
+        self.is_usable()
         self._hello()
         if self.relay.security == "starttls":
             if "STARTTLS" not in self.capabilities:
@@ -148,9 +156,11 @@ class Session:
             if not reply.is_positive:
                 raise _refusal(reply, "starttls", "STARTTLS", self.relay)
             # Octets that came before TLS were not protected; whoever put them there may be anybody (CVE-2011-0411).
-            if self._protocol.broken or not self._protocol.between_replies or self._readable(0):
+            if not self.is_usable() and self._protocol.spoke_unasked:
                 raise RelayRefused("the relay sent something behind its reply to STARTTLS, before TLS", self.relay.name,
                                    "somebody may be tampering with the line; try another network")
+            if self.closed:
+                raise self._ended()
             self._secure()
             self._hello()
 
@@ -164,6 +174,8 @@ class Session:
                 return
         if not reply.is_positive:
             raise _refusal(reply, "ehlo", "EHLO", self.relay)
+        if reply.code == READY:
+            raise RelayUnavailable(f'the relay greets twice: "{reply}"', self.relay.name, "run it again later; if it stays so, ask who runs the relay")
         for line in reply.lines[1:]:
             keyword, _, parameters = line.replace("AUTH=", "AUTH ").partition(" ")
             known = self.capabilities.get(keyword.upper(), "")
@@ -193,7 +205,7 @@ class Session:
         self._note(f"{self._line.version()}, certificate verified")
 
     def _shake_hands(self):
-        until = time.monotonic() + CONNECT_SECONDS
+        until = time.monotonic() + self._seconds(CONNECT)
         while True:
             try:
                 return self._line.do_handshake()
@@ -246,27 +258,28 @@ class Session:
         if not self._heard:
             self._exchange(None, replies=1)
         if not self._heard:
-            raise RelayUnavailable(f"the relay ended the session: {self.closed}" if self.closed else "interrupted", self.relay.name,
-                                   "run it again later")
+            raise self._ended()
         return self._heard.pop(0)
+
+    def _ended(self):
+        return RelayUnavailable(f"the relay ended the session: {self.closed}" if self.closed else "interrupted", self.relay.name, "run it again later")
 
     # Exchanging
 
     def _exchange(self, until, replies=0):
         """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
         answers = []
-        self._progress = time.monotonic()
         while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
             self._hand_out()
-            deadline = self._deadline(until)
-            readable, writable, woken = self._wait(deadline)
+            readable, writable, woken = self._wait(self._deadline(until))
             if writable:
                 answers += self._write()
             if readable and self.closed is None:
                 answers += self._read()
             if woken:
                 break
-            if not (readable or writable) and time.monotonic() >= deadline:
+            # Also where octets keep coming: what counts is what was made of them.
+            if self.closed is None and time.monotonic() >= (deadline := self._deadline(until)):
                 if until is None or deadline < until:
                     answers += self._hang_up("the relay did not answer in time")
                 break
@@ -276,6 +289,7 @@ class Session:
         writing = self._protocol.to_write()
         if writing:
             self._out.append(memoryview(b"".join([octets for _, octets in writing])))
+            self._progress = time.monotonic()
         if self._transcript:
             for phase, octets in writing:
                 self._transcript.wrote(phase, octets)
@@ -284,7 +298,7 @@ class Session:
         phase = self._protocol.expected_phase
         limits = [] if until is None else [until]
         if self._out:
-            limits.append(self._progress + WRITE_SECONDS)
+            limits.append(self._progress + self._seconds(WRITE))
         elif phase is not None:
             limits.append(self._progress + self._seconds(phase))
         return min(limits, default=float("inf"))
@@ -325,7 +339,6 @@ class Session:
             return self._hang_up(_words(error))
         if not octets:
             return self._hang_up("the relay closed the connection")
-        self._progress = time.monotonic()
         return self._feed(octets)
 
     def _feed(self, octets):
@@ -342,6 +355,8 @@ class Session:
         return answers
 
     def _hear(self, event):
+        # Only a whole reply is progress: one that drips must be there in its time.
+        self._progress = time.monotonic()
         if self._transcript:
             self._transcript.heard(event.phase, event.reply)
         if event.phase not in FITTING:
@@ -368,29 +383,35 @@ class Session:
             self._transcript.note(text)
 
 
-def _connected(relay, wake):
+def _connected(relay, wake, seconds):
     try:
         addresses = socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise RelayRefused(f'"{relay.host}" is no name of a host', relay.name, "correct `host`") from None
     except OSError as error:
         raise RelayUnavailable(f'the name "{relay.host}" was not found ({_words(error)})', relay.name, "check `host` and the network") from None
-    for family, kind, protocol, _, address in addresses:
-        line = socket.socket(family, kind, protocol)
-        line.setblocking(False)
+    for address in addresses:
         try:
-            if (code := line.connect_ex(address)) == errno.EINPROGRESS:
-                _await(time.monotonic() + CONNECT_SECONDS, wake, writable=line)
-                code = line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
+            return _connected_to(*address, time.monotonic() + seconds, wake)
         except OSError as error:
-            line.close()
             failed = error
-            continue
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return line
     raise _unreachable(failed, relay)
+
+
+def _connected_to(family, kind, protocol, _, address, until, wake):
+    line = socket.socket(family, kind, protocol)
+    try:
+        line.setblocking(False)
+        if (code := line.connect_ex(address)) == errno.EINPROGRESS:
+            _await(until, wake, writable=line)
+            code = line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        line.close()
+        raise
+    return line
 
 
 def _await(until, wake, readable=None, writable=None):
@@ -415,7 +436,9 @@ def _refusal(reply: Reply, phase: str, to: str, relay: Relay, do: str | None = N
     """What a reply that opens no session means: by what is known of this relay, else by its code. The relay's own words stand beside it."""
     meaning = meaning_of(reply, phase, relay.meanings)
     later = meaning.action in LATER_WORKS if meaning else not reply.is_permanent
-    kind = RelayUnavailable if later else LoginRefused if phase == AUTH else RelayRefused
+    # A lock (5xx) is not over in a minute.
+    unavailable = LoginPutOff if phase == AUTH and reply.is_transient else RelayUnavailable
+    kind = unavailable if later else LoginRefused if phase == AUTH else RelayRefused
     if meaning:
         return kind(f'{meaning.what.rstrip(".。")} ("{reply}")', relay.name, meaning.do)
     return kind(f'{to} was refused: "{reply}"', relay.name, do or ("change what the relay names" if reply.is_permanent else "run it again later"))

@@ -1,0 +1,1 @@
+"""Evidence for what the journal calls uncertain: the relay's own log, or a Sent folder."""

@@ -1,0 +1,101 @@
+"""The messages of a run, each built when it may leave: in the order of the table, and again once a time of its own has come."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from postroom.check.preflight import LATE, NOW, Going, Plan
+from postroom.compose.build import Composer
+from postroom.errors import Place, PostroomError, RecipientError
+from postroom.message import Message
+from postroom.smtp.protocol import check_octets
+
+# To find those who are due the table is read once more; not more often than this while others leave.
+PASS_SECONDS = 60
+
+
+class Departures:
+    """The plan's messages. Raises PostroomError where a row is no longer what preflight saw: what leaves is what was checked."""
+
+    def __init__(self, composer: Composer, plan: Plan, clock: Callable[[], float] = time.time):
+        self._composer, self._plan, self._clock = composer, plan, clock
+        self._main, self._again = in_turn(composer, plan, clock), iter(())
+        self._exhausted, self._last_pass, self.due_at = False, clock(), plan.first_due()
+
+    def next(self) -> Message | None:
+        """The next message that may leave now; None where there is none. due_at says when the first of the others may."""
+        message = next(self._again, None)
+        if message is None and self._pass_is_due():
+            self._again = self._due()
+            message = next(self._again, None)
+        if message is None and not self._exhausted:
+            message = next(self._main, None)
+            self._exhausted = message is None
+            if self._exhausted:
+                return self.next()
+        return message
+
+    def tries(self, message: Message) -> int:
+        """How often it was handed over and put off before."""
+        return self._plan.tries(message.row)
+
+    def put_off(self, message: Message, wait_seconds: float) -> None:
+        """Have it handed out again after so many seconds, if the run is still under way then."""
+        due = self._clock() + wait_seconds
+        self._plan.put_off(message.row, due)
+        self.due_at = min(due, self.due_at or due)
+
+    def _pass_is_due(self):
+        now = self._clock()
+        return self.due_at is not None and self.due_at <= now and (self._exhausted or not 0 <= now - self._last_pass < PASS_SECONDS)
+
+    def _due(self):
+        now = self._last_pass = self._clock()
+        yield from _built(self._composer, self._plan.due(now), self._clock)
+        self.due_at = self._plan.first_due()
+
+
+def in_turn(composer: Composer, plan: Plan, clock: Callable[[], float] = time.time) -> Iterator[Message]:
+    """The plan's messages in the order of the table, the late ones last, each with the Date of the moment at which it is wanted."""
+    for turn in (NOW, LATE):
+        yield from _built(composer, plan.going(turn), clock)
+
+
+def _built(composer, going, clock):
+    wanted = next(going, None)
+    if wanted is None:
+        return
+    for line, row in _rows(composer.table):
+        if line != wanted.line:
+            continue
+        yield _message(composer, row, wanted, clock)
+        if (wanted := next(going, None)) is None:
+            return
+    raise _changed(composer, wanted.line)
+
+
+def _rows(table):
+    for chunk in table.chunks(_ignored):
+        yield from zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True)
+
+
+def _message(composer, row, wanted: Going, clock):
+    rendered = composer.render(row, wanted.line, wanted.key)
+    if rendered.digest != wanted.digest:
+        raise _changed(composer, wanted.line)
+    message = composer.message(rendered, int(clock()) if wanted.date is None else wanted.date, wanted.utc_offset, wanted.repeat)
+    try:
+        # Also guarded where it is written to the wire; here nothing is noted as leaving yet.
+        check_octets(message.octets)
+    except PostroomError as error:
+        error.where = Place(composer.table.file, wanted.line)
+        raise
+    return message
+
+
+def _ignored(error):
+    """Rows that are too short or long stop preflight; should one appear since, its line is missing from the plan."""
+
+
+def _changed(composer, line):
+    return RecipientError("the mail for this row is no longer what was checked before sending began", Place(composer.table.file, line),
+                          "files changed during the run: run again, which checks everything anew and goes on")

@@ -72,14 +72,15 @@ ANSWERS = {
 
 @pytest.mark.parametrize("case", ANSWERS)
 def test_a_password_stays_on_the_wire_whatever_the_relay_says(project, case, monkeypatch):
-    """Through check --relay, preview, a rehearsal, send with --debug and with --json, and status; then in every file that they left."""
+    """Through check --relay, preview, a rehearsal, send with --debug and with --json, status and report; then in every file that they left."""
     with Relay({**ANSWERS[case], "": "535 5.7.8 no", "*": "501 5.7.0 cancelled"}, capabilities=CAPABILITIES) as relay:
         through(project, relay)
 
         # A login that is put off is tried again after a minute.
         run = functools.partial(quick, monkeypatch) if case == "put off" else postroom
         said = [run(*words.split()) for words in ("check campaign.yaml --relay", "check campaign.yaml --relay --json", "preview campaign.yaml", "send campaign.yaml --sandbox", "send campaign.yaml --dry-run",
-                                                                    "send campaign.yaml --yes --debug", "send campaign.yaml --yes --json", "status campaign.yaml", "status campaign.yaml --json")]
+                                                                    "send campaign.yaml --yes --debug", "send campaign.yaml --yes --json", "status campaign.yaml", "status campaign.yaml --json",
+                                                                    "report campaign.yaml", "report campaign.yaml --json", "report campaign.yaml --csv all.csv")]
 
         assert any(PASSWORD in base64.b64decode(line.split()[-1] + "==").decode("utf-8", "replace") for line in relay.commands if line.startswith("AUTH")), "it must have been on the wire"
     assert "C: AUTH PLAIN ***" in said[5].err

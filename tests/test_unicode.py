@@ -186,7 +186,9 @@ def must_be_said(message, own="ann@example.com", parameters=""):
         core.receive(reply)
         if not said:
             core.begin(message, {"SMTPUTF8": "", "8BITMIME": ""})
-        said += [octets for _, octets in core.to_write()]
+        written = [octets for _, octets in core.to_write()]
+        core.wrote(sum(map(len, written)))
+        said += written
     *commands, body = said
     assert [command.decode() for command in commands] == [f"MAIL FROM:<news@example.com>{parameters}\r\n", f"RCPT TO:<{own}>\r\n", "RCPT TO:<copy@example.com>\r\n", "DATA\r\n"]
     assert body.endswith(b"\r\n.\r\n") and body.count(b"\r\n.\r\n") == 1 and not body.startswith(b".\r\n")

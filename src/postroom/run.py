@@ -13,7 +13,7 @@ from postroom.address import AddressError, folded, parse_mailbox, shown
 from postroom.check.changes import changed
 from postroom.check.preflight import Preflight
 from postroom.compose.build import Composer
-from postroom.errors import CampaignError, JournalError, Locked, Place, PostroomError, RecipientError, RelayUnavailable, signalled
+from postroom.errors import CHANGE_FIRST, CampaignError, JournalError, Locked, Place, PostroomError, RecipientError, RelayUnavailable, signalled
 from postroom.journal import place
 from postroom.journal.lock import RunLock
 from postroom.journal.sqlite import Journal
@@ -34,7 +34,7 @@ from postroom.send.queue import Queue
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
-from postroom.words import as_json, count, duration, explained, noted, sentence, visible
+from postroom.words import as_json, count, duration, explained, noted, sentence, utc, visible
 
 STATES = (SENT, REJECTED, DEFERRED, UNCERTAIN, SKIPPED, PENDING)
 KEY = "`recipients.key`"
@@ -85,7 +85,7 @@ class Run:
     def __init__(self, options: Options, desk: Desk):
         self.options, self.desk = options, desk
         self.campaign = self.checked = self.before = self.counts = self.progress = self.journal_path = self.error = self.page = None
-        self._login_asked = False
+        self._login_asked, self.opens_at = False, None
         self.uncertain_list = None
         self.started = time.monotonic()
 
@@ -123,6 +123,8 @@ class Run:
         campaign, counts = self.campaign, self.counts or self._foreseen()
         this_run = self.progress.this_run if self.progress else dict.fromkeys((SENT, REJECTED, DEFERRED, UNCERTAIN), 0)
         path = self.journal_path and display(self.journal_path)
+        if self.opens_at is not None:
+            counts = {**counts, "due_at": counts["due_at"] or utc(self.opens_at)}
         return {"exit": exit_code, "error": as_json(self.error) if self.error else None, "campaign": campaign and campaign.name,
                 "edition": campaign and campaign.edition, **counts, "this_run": this_run,
                 "running": isinstance(self.error, Locked), "uncertain_list": self.uncertain_list,
@@ -263,7 +265,7 @@ class Run:
                 self.desk.say(f"\rchecked {seen:,} rows", end="")
 
         self.checked = Preflight(composer, states, time.time(), self.options.limit, self.options.uncertain == "resend",
-                                 self.options.accept_changes, self._only(), self.options.again, suppression).run(tell)
+                                 self.options.accept_changes, self._only(), self.options.again, suppression, self.options.uncertain == "skip").run(tell)
         if shows and seen >= 2000:
             self.desk.say("\r\033[K", end="")
         for note in (*self.campaign.warnings(), *composer.table.notes, *composer.warnings()):
@@ -285,7 +287,8 @@ class Run:
 
     def _enrol(self, edition, composer):
         if self.options.uncertain == "skip":
-            edition.skip_uncertain()
+            if number := edition.skip_uncertain(None if self.options.only is None else self.checked.looked_at):
+                self.desk.say(f"{count(number, 'uncertain message')} left as they are (skipped, by choice); `--only ADDRESS --again` would send one a new mail.")
         edition.enrol(self.checked.plan.listed(), duplicates=self.checked.duplicates, file=self._file(), content=composer.content(),
                       accept_changes=self.options.accept_changes)
 
@@ -296,8 +299,14 @@ class Run:
         def rest(until, quota):
             return self._rest(until, quota, interrupt)
 
+        def came():
+            signalled_now = interrupt.came()
+            if signalled_now and line.in_flight:
+                self.progress.note(f"Stopping: waiting for the answer to the mail in flight, {loop.FINISH_SECONDS} s at most. Ctrl-C again stops at once and leaves it uncertain.")
+            return signalled_now
+
         try:
-            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, interrupt.came, rest)
+            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, came, rest)
         finally:
             self.progress.close()
         return queue.closed_by
@@ -307,6 +316,7 @@ class Run:
         at = datetime.datetime.fromtimestamp(until).astimezone()
         windows = ", ".join(window_words(window) for window in self._rate() if window.seconds >= QUOTA_SECONDS)
         if not self.options.wait:
+            self.opens_at = until if quota else None
             return loop.ALL_PUT_OFF if not quota else RelayUnavailable(
                 f"the account's {windows} are used up; the next message may leave at {at:%Y-%m-%d %H:%M %Z}", None, "run it again then to go on, or have it --wait")
         self.progress.note(f"Waiting until {at:%Y-%m-%d %H:%M %Z}: {f'{windows} are used up' if quota else 'all that is left was put off by the relay'}. Ctrl-C ends it.")
@@ -330,7 +340,8 @@ class Run:
         going, quotas = self.checked.going, tuple(window for window in rate if window.seconds >= QUOTA_SECONDS)
         now = min(going, self._pace(edition, quotas).free(time.monotonic()))
         shorter = tuple(window for window in rate if window not in quotas)
-        later = f"; {now:,} of {going:,} may leave before it is used up, the others in a later run" if now < going else ""
+        when = "once it opens again" if self.options.wait else "in a later run"
+        later = f"; {now:,} of {going:,} may leave before it is used up, the others {when}" if now < going else ""
         return f"{', '.join(map(window_words, rate))}: {duration(Pace(shorter).seconds_for(now))}{later}"
 
     def _rate(self):
@@ -409,13 +420,13 @@ class Run:
         for line in uncertain_lines(self.uncertain_list, self.options.campaign):
             self.desk.say(line)
         # A signal that came while the last of them was finished left nothing to go on with.
-        if self.error or closed_by == loop.INTERRUPTED and counts["pending"]:
-            self.desk.say(f"Go on with: {again}")
+        if self.error or closed_by == loop.INTERRUPTED and counts["remaining"]:
+            self.desk.say(f"{'Then' if self.error and self.error.exit_code == CHANGE_FIRST else 'Go on with'}: {again}")
             return self.error.exit_code if self.error else signalled(number)
         if counts["pending"]:
             self.desk.say(f"{counts['pending']:,} are still to be sent: {again}")
         if counts["deferred"]:
-            self.desk.say(f"{counts['deferred']:,} were put off by the relay, the first until {counts['due_at']}. Then: {again}")
+            self.desk.say(f"{counts['deferred']:,} {'was' if counts['deferred'] == 1 else 'were'} put off by the relay, the first until {counts['due_at']}. Then: {again}")
         open_ones = counts["deferred"] or counts["uncertain"] or this_run[REJECTED] or self.progress.partial
         return 1 if open_ones else 0
 
@@ -467,7 +478,7 @@ def _before(counts):
 
 def _fate_words(fate):
     if fate.state == UNCERTAIN:
-        return "uncertain, the connection was lost behind its last octet"
+        return "uncertain: all of it had left, and no answer came"
     if fate.state == SENT:
         return "sent, but refused for " + ", ".join(f"{result.address} ({result.code} {shown(result.text)})"
                                                    for result in fate.addresses if not result.accepted)
@@ -477,5 +488,7 @@ def _fate_words(fate):
 def _summary(this_run, counts):
     said = [f"{number:,} {state}" for state, number in this_run.items() if number]
     if not said and not counts["remaining"] and not counts["uncertain"]:
-        return f"Nothing is left to send: {counts['sent']:,} of {counts['recipients']:,} were sent before."
+        others = [f"{number:,} {words}" for number, words in ((counts[REJECTED], "refused"), *((number, f"skipped ({reason})") for reason, number in
+                                                                                            counts["skipped_reasons"].items())) if number]
+        return f"Nothing is left to send: {counts['sent']:,} of {counts['recipients']:,} were sent{''.join(f', {words}' for words in others)}."
     return f"{', '.join(said) or 'Nothing sent'} in this run; {counts['sent']:,} of {counts['recipients']:,} sent in all."

@@ -111,3 +111,41 @@ def test_a_forgotten_person_is_not_mailed_by_name_either(send, relay):
 
     assert (quick_forget.exit, said.exit, relay.taken) == (0, 2, [])
     assert "must not be mailed again" in said.json["error"]["what"]
+
+
+@pytest.fixture
+def invoices(folder, relay):
+    """Two rows of one person, told apart by their invoices."""
+    folder.relay(relay.port)
+    campaign = folder.path / "campaign.yaml"
+    campaign.write_text(campaign.read_text().replace("  file: recipients.csv\n", "  file: recipients.csv\n  key: [email, invoice]\n"))
+    folder.write("recipients.csv", "email,first_name,invoice\nann@example.com,Ann,1\n")
+    return folder
+
+
+def test_only_sends_the_row_that_is_new_and_never_the_other_one_twice(invoices, relay, monkeypatch):
+    def send(*words):
+        return quick(monkeypatch, "send", "campaign.yaml", "--yes", "--json", *words)
+
+    send()
+    invoices.write("recipients.csv", "email,first_name,invoice\nann@example.com,Ann,1\nann@example.com,Ann,2\n")
+
+    mixed, new, done = send("--only", "ann@example.com", "--again"), send("--only", "ann@example.com"), send("--only", "ann@example.com")
+
+    assert (mixed.exit, new.exit, new.json["this_run"]["sent"], done.exit, len(relay.taken)) == (2, 0, 1, 2, 2)
+    assert "would send the others a second time" in mixed.json["error"]["what"]
+
+
+def test_a_second_mail_that_did_not_leave_is_remembered_though_its_row_is_gone_for_a_while(send, relay, folder):
+    send()
+    relay.answers["MAIL"] = "550 5.4.5 Daily user sending limit exceeded"
+    send("--only", "ann@example.com", "--again")
+    relay.answers.clear()
+    table = (folder.path / "recipients.csv").read_text()
+    folder.write("recipients.csv", table.replace("ann@example.com,Ann\n", ""))
+    send()
+    folder.write("recipients.csv", table)
+
+    send()
+
+    assert relay.recipients().count("ann@example.com") == 2 and len(set(message_ids(relay))) == len(relay.taken)

@@ -229,3 +229,45 @@ def test_one_at_whom_the_relay_hangs_up_is_left_while_put_off_ones_wait(campaign
     said = campaign(5)()
 
     assert (said.exit, states(said)) == (3, {"sent": 3, "deferred": 1, "pending": 1})
+
+
+def test_only_what_was_put_off_counts_towards_giving_up(campaign, relay, folder):
+    """A day's quota and a line that breaks are nobody's refusals, however often a run met them."""
+    send = campaign(1)
+    relay.answers["MAIL"] = "550 5.4.5 Daily user sending limit exceeded"
+    for _ in range(queues.MOST_TRIES):
+        send()
+    relay.answers["MAIL"] = "451 4.7.1 Greylisted"
+
+    said = send()
+
+    assert (said.exit, states(said)) == (1, {"deferred": 1})
+    assert deliveries(folder, "attempts, put_offs, state") == [(queues.MOST_TRIES + 1, 1, "deferred")]
+
+
+def test_one_recipient_who_is_throttled_holds_up_nobody_else(campaign, relay):
+    relay.answers["RCPT TO:<r0001@example.com>"] = "450 4.7.1 rate limit for this recipient exceeded"
+
+    said = campaign(5)()
+
+    assert (said.exit, states(said)) == (1, {"sent": 4, "deferred": 1})
+
+
+def test_the_rows_own_address_is_the_first_of_a_transaction(campaign, relay, folder):
+    """Where a relay takes one recipient at a time and breaks off at a copy, the row has its mail and nobody gets two."""
+    taken = []
+
+    def after(count):
+        taken.append(count)
+        if count == 2:
+            raise Hangup
+
+    relay.answers["RCPT"] = lambda line: "552 Too many recipients" if relay.commands[-2].startswith("RCPT") else "250 2.1.5 OK"
+    relay.after = after
+    send = campaign(1)
+    text = (folder.path / "campaign.yaml").read_text()
+    folder.campaign(text.replace('to: "{{ first_name }} <{{ email }}>"', 'to: ["boss@example.com", "{{ email }}"]'))
+
+    said = send()
+
+    assert (said.exit, states(said), relay.recipients()) == (1, {"sent": 1}, ["r0000@example.com", "boss@example.com"])

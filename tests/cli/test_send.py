@@ -814,3 +814,36 @@ def test_ctrl_c_at_the_last_mail_leaves_nothing_to_go_on_with(folder, relay):
     _, words = process[0].communicate(timeout=60)
 
     assert process[0].returncode == 0 and "2 of 2 sent in all" in words and "Go on with" not in words
+
+
+@pytest.mark.parametrize("reply", ["451 4.3.0 later", "550 5.4.5 Daily user sending limit exceeded"])
+def test_a_repeat_that_was_put_off_may_be_left_alone_too(folder, relay, reply):
+    """The row was edited, so the same mail cannot go again; `--uncertain skip` is the way on that is told."""
+    folder.relay(relay.port)
+    relay.answers["end of data"] = LostReply()
+    send()
+    relay.answers["end of data"] = lambda octets: reply if b"<ann@" in octets else "250 2.0.0 taken"
+    send("--uncertain", "resend")
+    folder.write("recipients.csv", "email,first_name\nann@example.com,Anna\nzoe@example.com,Zoë\nbob@example.com,Bob\n")
+    relay.answers.clear()
+
+    blocked, skipped = send("--json"), send("--json", "--uncertain", "skip")
+
+    assert (blocked.exit, skipped.exit) == (2 if reply.startswith("451") else 1, 0)
+    assert (skipped.json["skipped_reasons"], skipped.json["sent"]) == ({"by choice": 1}, 2)
+
+
+def test_skip_with_only_is_about_that_person(folder, relay):
+    folder.relay(relay.port)
+    lost = []
+
+    def lose_all(octets):
+        lost.append(octets)
+        raise Hangup
+
+    relay.answers["end of data"] = lose_all
+    send()
+
+    said = send("--json", "--only", ANN, "--uncertain", "skip")
+
+    assert (said.json["skipped"], said.json["uncertain"]) == (1, 1)

@@ -134,11 +134,27 @@ def test_a_wait_that_is_known_is_not_shortened():
     assert 3600 <= fate.wait <= 4320
 
 
+SLOWLY = Meaning((), (), (), (), SLOW, "slowly", "wait")
+
+
 def test_slow_down_is_nobodys_fault_and_the_same_one_goes_again():
     queue, source = queue_of("ab")
-    slow = Meaning((), (), (), (), SLOW, "slowly", "wait")
-    for _ in range(3):
+    for _ in range(2):
         a, = queue.take(1)
-        assert queue.settle([Fate(a, PENDING, code=451, meaning=slow)])[0].state == PENDING
+        assert queue.settle([Fate(a, PENDING, code=451, meaning=SLOWLY)])[0].state == PENDING
 
     assert names(queue.take(5)) == ["a", "b"] and source.waits == []
+
+
+def test_one_at_whom_the_relay_always_says_slow_down_holds_up_nobody():
+    """It goes behind the others, and is put off where it is the same there."""
+    queue, source = queue_of("abc")
+    order, states = [], []
+    while queue:
+        one, = queue.take(1)
+        fate, = queue.settle([Fate(one, PENDING, code=450, meaning=SLOWLY) if one.message_id == "a" else Fate(one, SENT)])
+        order.append(one.message_id)
+        states.append(fate.state)
+
+    assert order == list("aaabcaaa") and states[-1] == DEFERRED
+    assert [name for name, _ in source.waits] == ["a"] and queue.closed_by is None

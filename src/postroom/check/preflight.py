@@ -33,6 +33,12 @@ tries: how often it was handed over and put off.
 """
 
 
+# Of the one person whom `only` names: why nothing goes to them, and what to do.
+WHY_NOT = {SENT: ("was sent its mail before", "say --again to send a second mail"),
+           REJECTED: ("was refused before", "say --again to try this address once more"),
+           UNCERTAIN: ("may or may not have its mail", "add --uncertain resend (the same mail again), --uncertain skip, or --again (a new one)")}
+
+
 class Plan:
     """What this run will do, row by row, in a temporary database that goes when the plan does."""
 
@@ -108,22 +114,25 @@ class Preflight:
     only a relay with SMTPUTF8 takes, smtputf8_lines the first of them.
     going: how many are mailed in this run, `late` of them behind the others; waiting: how many more, once they are due.
     unknown: recipients that the journal has never seen. renewed: keys of those who get a second mail of their own.
+    looked_at: keys of the rows that `only` is about.
     suppression: who must not be mailed: has renamed(keys, cells) and among(addresses); None where nothing is sent. suppressed: recipients
     left out for it, suppressed_unknown those of them that the journal has never seen.
     limit: at most so many are mailed. only: the folded address of the one person who is mailed; again: also if it was mailed before.
-    resend: whether uncertain ones go again. accept_changes: whether a repeat may differ from the mail that it repeats.
+    resend: whether uncertain ones go again; skip: whether whoever may have the mail is left alone. accept_changes: whether a repeat may differ from the mail that it repeats.
     now: seconds since the epoch, for what is due.
     """
 
     def __init__(self, composer: Composer, states: Callable[[list[str]], dict], now: float, limit: int | None = None, resend: bool = False,
-                 accept_changes: bool = False, only: str | None = None, again: bool = False, suppression=None):
+                 accept_changes: bool = False, only: str | None = None, again: bool = False, suppression=None, skip: bool = False):
         self.composer, self.table, self.states, self.now = composer, composer.table, states, now
-        self.limit, self.resend, self.accept_changes, self.only, self.again, self.suppression = limit, resend, accept_changes, only, again, suppression
+        self.limit, self.resend, self.accept_changes, self.only, self.again, self.suppression, self.skip = limit, resend, accept_changes, only, again, suppression, skip
         self.plan, self.faults, self.more_faults = Plan(), [], 0
         self.warnings, self.more_warnings, self._warned = [], 0, set()
         self.smtputf8, self.smtputf8_lines = 0, []
         self.recipients = self.duplicates = self.unknown = self.going = self.late = self.waiting = self.suppressed = self.suppressed_unknown = 0
         self.renewed: list[str] = []
+        self.looked_at: list[str] = []
+        self._was = None
         self._found = only is None
         self.first: Rendered | None = None
         self.largest: Rendered | None = None
@@ -145,6 +154,8 @@ class Preflight:
             self._fault(self._nobody())
         elif not self._found and not self.faults:
             self._fault(RecipientError(f'no row has the address "{shown(self.only)}"', Place(self.table.file), "correct the address after --only, or add the row"))
+        elif not self.faults:
+            self._about_only()
         self._look_at_templates()
         if self.limit is not None and self.going > self.limit:
             self.plan.leave_out_late(self.going - self.limit)
@@ -236,7 +247,9 @@ class Preflight:
         if self.only is not None and folded(own.address) != self.only:
             return
         self._found = True
-        if not self._goes(line, own.address, delivery):
+        if self.only is not None:
+            self.looked_at.append(key)
+        if not self._goes(line, delivery):
             return
         if self.only is None and self._waits(delivery):
             # It is checked now, because its time may come while others leave; a limit is about those who are next.
@@ -292,16 +305,27 @@ class Preflight:
         # A time that is too far off was written down by a clock that was wrong.
         return delivery is not None and delivery.state == DEFERRED and self.now < (delivery.due_at or 0) < self.now + WRONG_CLOCK_SECONDS
 
-    def _goes(self, line, address, delivery):
+    def _about_only(self):
+        """What is wrong with sending to one person: everything was sent, or a second mail would go where a first one is still open."""
+        address = f'"{shown(self.only or "")}"'
+        if self._was is not None and not (self.going or self.waiting):
+            line, was, do = self._was
+            self._fault(RecipientError(f"{address} {was}", Place(self.table.file, line), do))
+        elif self.renewed and self.going > len(self.renewed):
+            self._fault(RecipientError(f"of the rows of {address} {self.going - len(self.renewed)} were not sent yet, and --again would send the others a second time",
+                                       Place(self.table.file), "say --only without --again first"))
+
+    def _goes(self, line, delivery):
+        if delivery is not None and self.skip and delivery.may_have_arrived and delivery.state in (PENDING, DEFERRED, UNCERTAIN):
+            return False
         if delivery is None or delivery.state in (PENDING, DEFERRED) or self.again:
             return True
-        if delivery.state in (UNCERTAIN, LEAVING):
-            return self.resend
+        if delivery.state in (UNCERTAIN, LEAVING) and self.resend:
+            return True
         if delivery.state == SKIPPED and delivery.reason == REMOVED:
             return True
         if self.only is not None:
-            was = {SENT: "was sent its mail before", REJECTED: "was refused before"}.get(delivery.state, "was left out by choice")
-            raise RecipientError(f'"{shown(address)}" {was}', Place(self.table.file, line), "say --again to send a second mail")
+            self._was = line, *WHY_NOT.get(delivery.state, ("was left out by choice", "say --again to send a new mail"))
         return False
 
     def _mailed(self, line, row, key, delivery, turn):
@@ -326,7 +350,7 @@ class Preflight:
         if rendered.needs_smtputf8:
             self.smtputf8 += 1
             self.smtputf8_lines += [line] if self.smtputf8 <= FIRST_LINES else []
-        self.first = self.first or rendered
+        self.first = self.first or (rendered if turn != ONCE_DUE else None)
         if self.largest is None or rendered.size > self.largest.size:
             self.largest = rendered
         rows, first = self.file_counts.get(len(rendered.files), (0, line))
@@ -340,7 +364,7 @@ class Preflight:
         if self.again and delivery.state not in (PENDING, DEFERRED):
             self.renewed.append(key)
             return Going(line, key, rendered.digest, repeat=delivery.repeat + 1)
-        going = Going(line, key, rendered.digest, repeat=delivery.repeat, tries=delivery.attempts)
+        going = Going(line, key, rendered.digest, repeat=delivery.repeat, tries=delivery.put_offs)
         if not (delivery.may_have_arrived or delivery.state == LEAVING):
             return going
         if delivery.row_digest != rendered.digest and not self.accept_changes:

@@ -84,6 +84,6 @@ def _words(address, done, folders):
     else:
         yield f"The journal {'had forgotten' if done.before else 'did not know'} {address}{' already' if done.before else ''}."
     yield "Nobody with this address is mailed again from here; a salted hash is kept for that."
-    yield "Take them out of your tables too: a row that still lists them is skipped as suppressed."
+    yield "There is no way back. Take them out of your tables too: a row that still lists them is skipped as suppressed."
     if folders:
         yield f"Mails to them may still lie in {' and '.join(folders)}: remove these folders."

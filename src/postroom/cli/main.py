@@ -4,11 +4,13 @@ Only the named command's options and modules are loaded, so that --help and stat
 """
 
 import argparse
+import errno
 import importlib
 import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 
 from postroom import __version__
 from postroom.errors import CHANGE_FIRST, signalled
@@ -48,6 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read our output has seen enough; keep the interpreter from complaining about it at exit.
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG) or error.filename is not None:
+            return _own_fault(error)
+        with suppress(OSError):
+            print(f"The output cannot be written: {error.strerror.lower()}.", file=sys.stderr)
+        sys.stdout = None
+        return CHANGE_FIRST
     except Exception as error:
         return _own_fault(error)
     finally:

@@ -40,8 +40,10 @@ def document(values: dict) -> None:
     try:
         sys.stdout.buffer.write(octets)
         sys.stdout.flush()
-    except OSError:
-        # Nobody reads it any more; what the command did still decides its exit code.
+    except OSError as error:
+        # Nobody reads it any more, or there is no room; what the command did still decides its exit code.
+        if not isinstance(error, BrokenPipeError):
+            say(f"The JSON document cannot be written: {(error.strerror or str(error)).lower()}.")
         sys.stdout = open(os.devnull, "w")
 
 

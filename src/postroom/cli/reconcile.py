@@ -8,6 +8,8 @@ from postroom.errors import CampaignError, JournalError, PostroomError
 from postroom.outcome import PENDING, SENT, UNCERTAIN
 from postroom.words import as_json, count, visible
 
+MOST_NAMED = 5
+
 
 def options(parser):
     parser.add_argument("campaign", metavar="CAMPAIGN", help="the campaign's YAML file")
@@ -67,7 +69,7 @@ def _reconcile(arguments, result):
         journal.close()
     result |= _counted(verdicts)
     if not arguments.json:
-        _tell(verdicts, result)
+        _tell(verdicts, result, arguments.campaign)
     return 1 if any(one.state == UNCERTAIN for one in verdicts) else 0
 
 
@@ -110,7 +112,7 @@ def _counted(verdicts):
                             "evidence": one.text} for one in verdicts]}
 
 
-def _tell(verdicts, result):
+def _tell(verdicts, result, campaign):
     if not verdicts:
         say("Nothing is uncertain.")
         return
@@ -126,8 +128,10 @@ def _tell(verdicts, result):
             reasons.setdefault(one.text, []).append(one.uncertain)
     for text, cases in sorted(reasons.items(), key=lambda item: -len(item[1])):
         say(f"  {len(cases):>7,} still uncertain: {visible(text)}")
+        some = [f"{case.address or case.key} (row {case.line})" for case in cases[:MOST_NAMED]]
+        say(f"          {visible(', '.join(some))}{', …' if len(cases) > MOST_NAMED else ''}")
     if reasons:
-        say("Try again with more of the log, or decide: `postroom send CAMPAIGN --uncertain resend` (somebody may get it twice)\n"
+        say(f"Try again with more of the log, or decide: `postroom send {campaign} --uncertain resend` (somebody may get it twice)\n"
             "or `--uncertain skip` (somebody may get nothing).")
 
 

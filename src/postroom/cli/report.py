@@ -14,7 +14,7 @@ STDOUT = "-"
 def options(parser):
     parser.add_argument("campaign", metavar="CAMPAIGN", help="the campaign's YAML file")
     parser.add_argument("--csv", metavar="FILE", help="write the recipients' table with what became of each row (- for standard output)")
-    parser.add_argument("--failed", metavar="FILE", help="write the rows that were refused for good, as the table of another run (-)")
+    parser.add_argument("--failed", metavar="FILE", help="write the rows that were refused for good, as the table of another run (- for standard output)")
     parser.add_argument("--journal", metavar="PATH", help="the journal is there (POSTROOM_JOURNAL)")
 
 

@@ -188,7 +188,8 @@ class Composer:
         octets = b"".join([*head, self.static_head, *self._parts(rendered)])
         mailboxes = {mailbox.address.lower(): mailbox.address for mailbox in (*rendered.bcc, *rendered.cc, *rendered.to)}
         mailboxes[rendered.own.lower()] = rendered.own
-        order = dict.fromkeys(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))
+        # The row's own address first: where a relay takes only so many in a transaction, the copies are the ones who wait.
+        order = dict.fromkeys([rendered.own.lower(), *(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))])
         envelope = Envelope(rendered.from_.address, tuple(mailboxes[address] for address in order), rendered.own)
         offset = int(moment.utcoffset().total_seconds())
         return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)

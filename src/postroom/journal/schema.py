@@ -31,7 +31,8 @@ CREATE TABLE delivery(
   message_id TEXT,
   may_have_arrived INTEGER NOT NULL DEFAULT 0, -- once uncertain: whatever leaves from then on is the same mail again
   repeat INTEGER NOT NULL DEFAULT 0,  -- 0: the first mail, an intended second one counts up
-  attempts INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0, -- how often it left
+  put_offs INTEGER NOT NULL DEFAULT 0, -- how often of these the relay put it off
   due_at REAL,
   relay TEXT,
   lease TEXT,
@@ -87,5 +88,6 @@ UPDATE meta SET salt = randomblob(16);
 ALTER TABLE meta ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN address TEXT;
 ALTER TABLE delivery ADD COLUMN line INTEGER;
+ALTER TABLE delivery ADD COLUMN put_offs INTEGER NOT NULL DEFAULT 0;
 """,
 }

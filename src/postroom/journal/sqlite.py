@@ -25,7 +25,7 @@ MOST_TEXT = 500
 KEYS_A_QUERY = 500
 RESTORE = "restore it from a copy; it was left as it is"
 
-COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts due_at"
+COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts put_offs due_at"
 Delivery = namedtuple("Delivery", COLUMNS)
 Delivery.__doc__ = "What the journal knows of one recipient of an edition; times in UTC seconds."
 Turned = namedtuple("Turned", "left opens_at")
@@ -184,7 +184,7 @@ class Edition:
                          "ON CONFLICT DO UPDATE SET row_digest = excluded.row_digest WHERE excluded.row_digest != '' AND NOT may_have_arrived AND state IN (?, ?)",
                          (self.id, PENDING, PENDING, DEFERRED))
             gone = "campaign = ? AND key NOT IN (SELECT key FROM temp.listed)"
-            rows.execute(f"DELETE FROM delivery WHERE {gone} AND state = ? AND attempts = 0", (self.id, PENDING))
+            rows.execute(f"DELETE FROM delivery WHERE {gone} AND state = ? AND attempts = 0 AND repeat = 0", (self.id, PENDING))
             rows.execute(f"UPDATE delivery SET state = ?, reason = ? WHERE {gone} AND state IN (?, ?)",
                          (SKIPPED, REMOVED, self.id, PENDING, DEFERRED))
             rows.execute("UPDATE delivery SET state = ?, reason = NULL WHERE campaign = ? AND state = ? AND reason = ? "
@@ -201,11 +201,18 @@ class Edition:
 
     def recover(self) -> int:
         """At the start of a run, under its lock: what was leaving when the last run died is uncertain. Returns how many."""
-        return self._settle_all(LEAVING, UNCERTAIN, "the run ended before the reply came")
+        return self._settle_all("state = ?", [LEAVING], UNCERTAIN, "the run ended before the reply came")
 
-    def skip_uncertain(self) -> int:
-        """The person decided to leave the uncertain ones as they are. Returns how many."""
-        return self._settle_all(UNCERTAIN, SKIPPED, BY_CHOICE)
+    def skip_uncertain(self, keys: list[str] | None = None) -> int:
+        """The person decided to leave alone whoever may have the mail already: all of them, or those with these keys. Returns how many.
+
+        Among them are those whose repeat did not leave, or whom the relay put off since.
+        """
+        states = (UNCERTAIN, PENDING, DEFERRED)
+        which, values = f"may_have_arrived AND state IN ({_marks(states)})", list(states)
+        if keys is None:
+            return self._settle_all(which, values, SKIPPED, BY_CHOICE)
+        return sum(self._settle_all(f"{which} AND key = ?", [*values, key], SKIPPED, BY_CHOICE) for key in keys)
 
     def begin_run(self, relay: str, account: str, started_at: float, quotas: tuple = ()) -> None:
         """What turn() writes beside outcomes, and keeps to.
@@ -241,7 +248,7 @@ class Edition:
         if not keys:
             return
         with self.journal.commit() as rows:
-            rows.executemany("UPDATE delivery SET state = ?, reason = NULL, due_at = NULL, may_have_arrived = 0, attempts = 0, repeat = repeat + 1 "
+            rows.executemany("UPDATE delivery SET state = ?, reason = NULL, due_at = NULL, may_have_arrived = 0, attempts = 0, put_offs = 0, repeat = repeat + 1 "
                              "WHERE campaign = ? AND key = ?", [(PENDING, self.id, key) for key in keys])
 
     def _quota(self, rows, now, wanted):
@@ -287,15 +294,16 @@ class Edition:
         return {"recipients": sum(number.values()), **number, "skipped_reasons": reasons,
                 "remaining": number[PENDING] + number[DEFERRED], "due_at": due_at and utc(due_at)}
 
-    def _settle_all(self, before, after, words):
+    def _settle_all(self, which, values, after, words):
+        """The same becomes of all that `which`, a condition with its values, is true for; from then on each may have arrived."""
         if self.id is None:
             return 0
         with self.journal.commit() as rows:
             rows.execute("INSERT INTO attempt(campaign, key, variant, number, at, state, phase, text) "
-                         "SELECT campaign, key, variant, attempts, ?, ?, 'end of data', ? FROM delivery WHERE campaign = ? AND state = ?",
-                         (self.journal.clock(), after, words, self.id, before))
-            return rows.execute("UPDATE delivery SET state = ?, reason = ?, may_have_arrived = 1 WHERE campaign = ? AND state = ?",
-                                (after, words, self.id, before)).rowcount
+                         f"SELECT campaign, key, variant, attempts, ?, ?, 'end of data', ? FROM delivery WHERE campaign = ? AND {which}",
+                         (self.journal.clock(), after, words, self.id, *values))
+            return rows.execute(f"UPDATE delivery SET state = ?, reason = ?, may_have_arrived = 1 WHERE campaign = ? AND {which}",
+                                (after, words, self.id, *values)).rowcount
 
     def _leaves(self, rows, message, now):
         from_states = [state for state, followers in MAY_FOLLOW.items() if LEAVING in followers]
@@ -313,9 +321,9 @@ class Edition:
             raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
         due_at = now + fate.wait if fate.state == DEFERRED else None
         # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
-        changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, "
+        changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, put_offs = put_offs + ?, "
                                "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
-                               (fate.state, PENDING, UNCERTAIN, fate.state, fate.reason, due_at, fate.state, UNCERTAIN, self.id, message.key, LEAVING))
+                               (fate.state, PENDING, UNCERTAIN, fate.state, fate.reason, due_at, fate.state == DEFERRED, fate.state, UNCERTAIN, self.id, message.key, LEAVING))
         if changed.rowcount != 1:
             raise JournalError(f"row {message.row} was answered but had not left", self.journal.path, "report this as a fault")
         attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT ?, ?, attempts, ?, ?, ?, ?, ?, ? "

@@ -17,6 +17,7 @@ TLS_PORT, STARTTLS_PORT = 993, 143  # RFC 8314 section 3.2, RFC 3501 section 6.2
 ANSWER_SECONDS, ALL_SECONDS = 60, 1800
 MOST_FOUND = 20  # messages with the ID in them that are looked at
 MOST_HEADER = 65_536
+MOST_LITERAL = 1 << 20  # octets; we ask for headers and for names of folders
 NOT_FOUND = "it is not in the Sent folder, which proves nothing: not every mail is kept there"
 # Hosts whose IMAP server is not called after the SMTP server. Microsoft's list of settings for POP, IMAP and SMTP
 # (support.microsoft.com 8361e398-8af4-4e97-b147-6c6c4ac95353, as cited by thunderbird/thunderbird-android#6115, July 2022).
@@ -41,7 +42,7 @@ def judge(cases: list[Uncertain], host: str, port: int, username: str, secret: C
     """
     import imaplib
 
-    where = f"{host}:{port}"
+    where, mailbox = f"{host}:{port}", None
     try:
         mailbox = _Mailbox(_connected(imaplib, host, port, ca_file), where)
         try:
@@ -51,12 +52,16 @@ def judge(cases: list[Uncertain], host: str, port: int, username: str, secret: C
         finally:
             mailbox.leave()
     except imaplib.IMAP4.error as error:
-        raise RelayUnavailable(f"the IMAP server breaks off: {_words(error)}", where, "run it again later") from None
+        said = mailbox.without_secrets(_words(error)) if mailbox else _words(error)
+        raise RelayUnavailable(f"the IMAP server breaks off: {said}", where, "run it again later") from None
     except TimeoutError:
         raise RelayUnavailable("the IMAP server does not answer in time", where, "check host and port, or run it again later") from None
     except OSError as error:
         raise RelayUnavailable(f"the IMAP server cannot be reached: {(error.strerror or str(error)).lower()}", where,
                                "check host and port, or run it again later") from None
+    except (ValueError, TypeError, AttributeError, LookupError):
+        # imaplib takes for granted that a server answers as RFC 3501 says.
+        raise RelayUnavailable("the IMAP server answers in a way that is no IMAP", where, "check host and port") from None
 
 
 def _connected(imaplib, host, port, ca_file):
@@ -72,8 +77,8 @@ def _connected(imaplib, host, port, ca_file):
     where = f"{host}:{port}"
     try:
         if port != STARTTLS_PORT:
-            return imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=ANSWER_SECONDS)
-        line = imaplib.IMAP4(host, port, timeout=ANSWER_SECONDS)
+            return _bounded(imaplib.IMAP4_SSL)(host, port, ssl_context=context, timeout=ANSWER_SECONDS)
+        line = _bounded(imaplib.IMAP4)(host, port, timeout=ANSWER_SECONDS)
         try:
             if "STARTTLS" not in line.capabilities:
                 raise RelayRefused("the IMAP server does not offer STARTTLS, so nothing was sent in clear", where, "give the port for TLS, usually 993")
@@ -87,6 +92,18 @@ def _connected(imaplib, host, port, ca_file):
                            "correct the host's name, or name the CA's file in `ca_file`") from None
     except ssl.SSLError as error:
         raise RelayRefused(f"TLS did not come about ({error.reason or error})", where, "give the port for TLS, usually 993") from None
+
+
+def _bounded(kind):
+    """imaplib's class, which would read whatever size the server announces."""
+
+    class Bounded(kind):
+        def read(self, size):
+            if size > MOST_LITERAL:
+                raise self.abort(f"it announces {size:,} octets")
+            return super().read(size)
+
+    return Bounded
 
 
 class _Mailbox:
@@ -111,9 +128,9 @@ class _Mailbox:
         except line.abort:
             raise
         except line.error as error:
-            raise LoginRefused(f'the IMAP server does not accept this user name and password: "{self._said(_words(error))}"', self._where,
+            raise LoginRefused(f'the IMAP server does not accept this user name and password: "{self.without_secrets(_words(error))}"', self._where,
                                "check that IMAP is switched on for the mailbox; many providers want an app password or authorization code") from None
-        if b"ID" in line.capability()[1][-1].upper().split():
+        if b"ID" in (line.capability()[1][-1] or b"").upper().split():
             # NetEase (163, 126) lets nobody open a folder who has not said a name (RFC 2971; emersion/go-imap#524, May 2023).
             line.xatom("ID", '("name" "postroom")')
 
@@ -121,7 +138,7 @@ class _Mailbox:
         name = _quoted(_utf7(folder)) if folder else self._marked_as_sent()
         kind, said = self._line.select(name, readonly=True)
         if kind != "OK":
-            raise PostroomError(f'the folder {folder or printable(name)} cannot be opened: "{self._said(printable(said[-1] or b""))}"', self._where,
+            raise PostroomError(f'the folder {folder or printable(name)} cannot be opened: "{self.without_secrets(printable(said[-1] or b""))}"', self._where,
                                 "name another with --folder")
 
     def verdicts(self, cases):
@@ -163,7 +180,8 @@ class _Mailbox:
                 return number
         return None
 
-    def _said(self, words):
+    def without_secrets(self, words: str) -> str:
+        """The server's words, with *** in place of whatever it repeats of the secret."""
         for secret in self._secrets:
             words = words.replace(secret, "***")
         return words

@@ -71,7 +71,7 @@ def _explained(*targets):
     except OSError as error:
         where = ", ".join(display(target) for target in targets if isinstance(target, str)) or "standard output"
         raise CampaignError(f"the table cannot be written: {(error.strerror or str(error)).lower()}", where,
-                            "make room or make the folder writable, or name another file") from None
+                            "make the folder or room in it, or name another file") from None
 
 
 @contextlib.contextmanager

@@ -25,8 +25,8 @@ def uncertain_lines(found: list[dict], campaign: str) -> list[str]:
     """The list for people, and the three ways on with what each risks. campaign: the file, as they type it."""
     if not found:
         return []
-    lines = [f"{count(len(found), 'message')} may or may not have arrived: the server had all of it, its answer",
-             "never came, so they have it or they do not.",
+    lines = [f"{count(len(found), 'message')} may or may not have arrived: the server had all of",
+             "each, the answer never came, so the mail is there or it is not.",
              f"  {'row':>6}  {'left at (UTC)':<19}  {'phase':<11}  address, Message-ID"]
     for one in itertools.islice(found, MOST_SHOWN):
         row = "?" if one["row"] is None else one["row"]

@@ -44,8 +44,7 @@ class Progress:
             if (refused or fate.state != SENT) and len(self.examples) < MOST_EXAMPLES:
                 self.examples.append(fate)
             if self._bar is not None:
-                if failed := self.done - self.this_run[SENT]:
-                    self._bar.set_postfix_str(f"{failed} failed", refresh=False)
+                self._bar.set_postfix_str(self._not_sent(), refresh=False)
                 self._bar.update(self.done - self._bar.n)
         if self._bar is None and not self._quiet and time.monotonic() - self._shown > LINE_SECONDS:
             self._line()
@@ -82,8 +81,12 @@ class Progress:
         left = f", about {(self.total - self.done) / pace:,.0f} s left" if pace else ""
         # Whether somebody can still read it must not change what happens to the mail.
         with suppress(OSError):
-            print(f"{self.this_run[SENT]:,} sent, {self.done - self.this_run[SENT]:,} failed of {self.total:,}, "
+            print(f"{', '.join(filter(None, (f'{self.this_run[SENT]:,} sent', self._not_sent())))} of {self.total:,}, "
                   f"{pace:,.1f}/second{left}", file=sys.stderr, flush=True)
+
+    def _not_sent(self):
+        words = {REJECTED: "refused", DEFERRED: "put off", UNCERTAIN: "uncertain"}
+        return ", ".join(f"{self.this_run[state]:,} {word}" for state, word in words.items() if self.this_run[state])
 
     @property
     def done(self) -> int:

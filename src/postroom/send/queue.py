@@ -15,6 +15,8 @@ from postroom.smtp.reply import SLOW
 RETRY_SECONDS = (300, 1800, 3600, 7200, 14_400)
 JITTER = 0.2  # up to so much longer, so that not all come back at one moment
 MOST_TRIES = 12  # about a day and a half
+# So often "slow down" at one and the same message: perhaps it is about this one, so the others go first.
+MOST_SLOW_AT_ONE = 3
 
 
 class Queue:
@@ -27,6 +29,7 @@ class Queue:
     def __init__(self, departures: Departures, patience: Patience):
         self._departures, self._patience, self._again, self.closed_by = departures, patience, deque(), None
         self._returned, self._left_over, self._words = set(), 0, ""
+        self._slow_at, self._stalled, self._waited = (None, 0), deque(), set()
 
     def __bool__(self):
         """Whether there is something to hand out now; looks one message ahead."""
@@ -35,6 +38,8 @@ class Queue:
                 self.put_back([message for message in (self._departures.next(),) if message is not None])
             except PostroomError as error:
                 self.close(error)
+        if self.closed_by is None and not self._again and self._stalled:
+            self._again.append(self._stalled.popleft())
         if self.closed_by is None and not self._again and self._left_over:
             self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run{self._words}",
                                         None, "run it again later; if it is the same ones again, ask who runs the relay"))
@@ -61,13 +66,24 @@ class Queue:
 
         Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
         """
-        settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in fates]
+        settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in map(self._slowed, fates)]
         for fate in reversed(settled):
             self._go_again(fate)
         for fate in settled:
             if (error := self._patience.heed(fate)) is not None:
                 self.close(error)
         return settled
+
+    def _slowed(self, fate):
+        """"Slow down" says nothing of a recipient, unless it is said at the same one again and again while others are taken."""
+        if not _is_slow(fate):
+            self._slow_at = (None, 0)
+            return fate
+        key = fate.message.key
+        self._slow_at = (key, self._slow_at[1] + 1 if self._slow_at[0] == key else 1)
+        if self._slow_at[1] >= MOST_SLOW_AT_ONE and key in self._waited:
+            return fate._replace(state=DEFERRED, reason="refused for now")
+        return fate
 
     def _put_off(self, fate):
         tries = self._departures.tries(fate.message)
@@ -80,7 +96,10 @@ class Queue:
     def _go_again(self, fate):
         if fate.state != PENDING:
             self._returned.discard(fate.message.key)
-        elif fate.meaning is not None and fate.meaning.action == SLOW:
+        elif _is_slow(fate) and self._slow_at == (fate.message.key, MOST_SLOW_AT_ONE):
+            self._waited.add(fate.message.key)
+            self._stalled.append(fate.message)
+        elif _is_slow(fate):
             self._again.appendleft(fate.message)
         elif fate.message.key in self._returned:
             self._left_over += 1
@@ -92,3 +111,7 @@ class Queue:
     def close(self, reason) -> None:
         """Hand out nothing more; the first reason counts."""
         self.closed_by = self.closed_by or reason
+
+
+def _is_slow(fate):
+    return fate.meaning is not None and fate.meaning.action == SLOW

@@ -257,7 +257,7 @@ class _Transaction:
             self._not_taken(reply)
         if not reply.is_positive:
             return False
-        self.crowded = {address: said for address, said in self.said if _is_one_too_many(said)}
+        self.crowded = {address: said for address, said in self.said if _is_one_too_many(said) and address != self.message.envelope.own}
         self.settled += [(address, said) for address, said in self.said if address not in self.crowded]
         if self.crowded:
             self.recipients, self.refusal = tuple(self.crowded), None

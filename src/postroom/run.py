@@ -490,5 +490,5 @@ def _summary(this_run, counts):
     if not said and not counts["remaining"] and not counts["uncertain"]:
         others = [f"{number:,} {words}" for number, words in ((counts[REJECTED], "refused"), *((number, f"skipped ({reason})") for reason, number in
                                                                                             counts["skipped_reasons"].items())) if number]
-        return f"Nothing is left to send: {counts['sent']:,} of {counts['recipients']:,} were sent{''.join(f', {words}' for words in others)}."
+        return f"Nothing is left to send: {counts['sent']:,} of {counts['recipients']:,} were sent before{''.join(f', {words}' for words in others)}."
     return f"{', '.join(said) or 'Nothing sent'} in this run; {counts['sent']:,} of {counts['recipients']:,} sent in all."

@@ -847,3 +847,16 @@ def test_skip_with_only_is_about_that_person(folder, relay):
     said = send("--json", "--only", ANN, "--uncertain", "skip")
 
     assert (said.json["skipped"], said.json["uncertain"]) == (1, 1)
+
+
+def test_skip_leaves_whoever_the_log_showed_as_not_taken_to_be_sent(folder, relay):
+    """What a relay's log proves is no more in doubt: only what still is can be left alone."""
+    folder.relay(relay.port)
+    relay.answers["end of data"] = LostReply()
+    send()
+    journal(folder, "UPDATE delivery SET state = 'pending' WHERE key = ?", ANN)
+
+    said = send("--json", "--uncertain", "skip")
+
+    assert (said.exit, said.json["sent"], said.json["skipped"]) == (0, 2, 0)
+    assert relay.recipients().count(ANN) == 1

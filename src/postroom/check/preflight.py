@@ -316,7 +316,7 @@ class Preflight:
                                        Place(self.table.file), "say --only without --again first"))
 
     def _goes(self, line, delivery):
-        if delivery is not None and self.skip and delivery.may_have_arrived and delivery.state in (PENDING, DEFERRED, UNCERTAIN):
+        if delivery is not None and self.skip and delivery.may_have_arrived and delivery.state in (DEFERRED, UNCERTAIN):
             return False
         if delivery is None or delivery.state in (PENDING, DEFERRED) or self.again:
             return True
@@ -369,7 +369,8 @@ class Preflight:
             return going
         if delivery.row_digest != rendered.digest and not self.accept_changes:
             raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
-                                 Place(self.table.file, line), "put the row back as it was, or say --uncertain skip, or --accept-changes")
+                                 Place(self.table.file, line), "put the row back as it was, or say --accept-changes" +
+                                 (", or --uncertain skip" if delivery.state != PENDING else ""))
         return going._replace(date=delivery.date, utc_offset=delivery.utc_offset)
 
 

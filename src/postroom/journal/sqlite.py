@@ -206,9 +206,9 @@ class Edition:
     def skip_uncertain(self, keys: list[str] | None = None) -> int:
         """The person decided to leave alone whoever may have the mail already: all of them, or those with these keys. Returns how many.
 
-        Among them are those whose repeat did not leave, or whom the relay put off since.
+        Among them are those whose repeat the relay put off. Whom the relay's log shows as not taken is pending, and is sent to.
         """
-        states = (UNCERTAIN, PENDING, DEFERRED)
+        states = (UNCERTAIN, DEFERRED)
         which, values = f"may_have_arrived AND state IN ({_marks(states)})", list(states)
         if keys is None:
             return self._settle_all(which, values, SKIPPED, BY_CHOICE)

@@ -5,6 +5,7 @@ import datetime
 import io
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from postroom.read.recipients import Table
 
 # postroom behaves otherwise on a build machine; the tests are about a person's, wherever they run.
 IN_CI = bool(os.environ.pop("CI", ""))
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # So it is behind a shell's &, and whoever is started here would inherit it: a Ctrl-C must mean something.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

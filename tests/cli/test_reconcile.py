@@ -92,7 +92,7 @@ def test_a_mail_that_a_cut_log_does_not_show_stays_uncertain_and_says_why(wreck)
     assert (said.exit, deliveries(wreck)["zoe@example.com"]) == (1, "uncertain")
     assert "1 still uncertain: the log does not show the mail that the relay took just after it" in said.err
     assert "--uncertain resend" in said.err and "twice" in said.err and "--uncertain skip" in said.err
-    assert len(said.err.splitlines()) == 4
+    assert len(said.err.splitlines()) == 5
 
 
 def test_the_json_document_tells_each_mail_and_why(wreck):

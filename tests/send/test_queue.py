@@ -156,5 +156,5 @@ def test_one_at_whom_the_relay_always_says_slow_down_holds_up_nobody():
         order.append(one.message_id)
         states.append(fate.state)
 
-    assert order == list("aaabcaaa") and states[-1] == DEFERRED
+    assert order == list("aaaaabcaaaaa") and states[-1] == DEFERRED
     assert [name for name, _ in source.waits] == ["a"] and queue.closed_by is None

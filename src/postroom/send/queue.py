@@ -16,7 +16,7 @@ RETRY_SECONDS = (300, 1800, 3600, 7200, 14_400)
 JITTER = 0.2  # up to so much longer, so that not all come back at one moment
 MOST_TRIES = 12  # about a day and a half
 # So often "slow down" at one and the same message: perhaps it is about this one, so the others go first.
-MOST_SLOW_AT_ONE = 3
+MOST_SLOW_AT_ONE = 5
 
 
 class Queue:

@@ -190,6 +190,8 @@ class Session:
             raise RelayRefused(f"the CA file holds no certificate that can be used ({error})", self.relay.ca_file, "give it as PEM") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
+            # A connection that was reset meanwhile would be left open by wrap_socket(), which raises without closing it.
+            self._line.getpeername()
             self._line = context.wrap_socket(self._line, server_hostname=self.relay.host, do_handshake_on_connect=False)
             self._shake_hands()
         except ssl.SSLCertVerificationError as error:

@@ -294,7 +294,7 @@ class Run:
 
     def _loop(self, edition, composer, line, interrupt):
         self.progress = Progress(self.checked.going, quiet=self.options.quiet or self.options.debug)
-        queue = Queue(Departures(composer, self.checked.plan), Patience(self._stop_after(), self.options.wait))
+        queue = Queue(Departures(composer, self.checked.plan), Patience(self.campaign.delivery.stop_after, self.options.wait))
 
         def rest(until, quota):
             return self._rest(until, quota, interrupt)
@@ -332,9 +332,6 @@ class Run:
         self._login_asked = True
         self.desk.say(visible(f"{error} Trying once more in {LOGIN_WAIT_SECONDS} seconds."))
         return not interrupt.pause(LOGIN_WAIT_SECONDS)
-
-    def _stop_after(self):
-        return self.campaign.delivery.stop_after
 
     def _rate_words(self, edition, rate):
         going, quotas = self.checked.going, tuple(window for window in rate if window.seconds >= QUOTA_SECONDS)

@@ -271,3 +271,15 @@ def test_the_rows_own_address_is_the_first_of_a_transaction(campaign, relay, fol
     said = send()
 
     assert (said.exit, states(said), relay.recipients()) == (1, {"sent": 1}, ["r0000@example.com", "boss@example.com"])
+
+
+def test_the_confirmation_shows_somebody_who_goes_now(campaign, relay):
+    """One who was put off is looked at as well, but is not the first."""
+    relay.answers["RCPT TO:<r0000@example.com>"] = "450 4.2.0 not now"
+    send = campaign(3)
+    send("--limit", "1")
+
+    said = send()
+
+    assert (said.exit, states(said)) == (1, {"sent": 2, "deferred": 1})
+    assert "to send     2 now" in said.err and "→ r0001@example.com" in said.err

@@ -7,7 +7,7 @@ import pytest
 
 from postroom.compose.templates import Row, Templates
 from postroom.errors import Place
-from postroom.meter import MOST_OUTPUT, MOST_SECONDS, Meter, TooLong, TooMuch, weight
+from postroom.meter import MOST_MADE, MOST_OUTPUT, MOST_SECONDS, Meter, TooLong, TooMuch, weight
 from postroom.read.project import Project
 
 CONTEXT = {"a": "Ann & Bo", "n": 3, "now": datetime.datetime(2026, 11, 24, 9, 30, tzinfo=datetime.UTC), "row": Row({"First Name": "Ann"}),
@@ -53,6 +53,8 @@ def test_a_machine_that_sleeps_takes_no_time_from_a_template(monkeypatch):
 
     for _ in range(20):
         meter.tick()
+
+    assert next(later) > 20 * 1000 and meter.left == MOST_MADE
 
 
 def test_what_takes_the_processor_too_long_is_ended(monkeypatch):

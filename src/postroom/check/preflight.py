@@ -21,8 +21,6 @@ from postroom.words import count
 
 MOST_FAULTS, MOST_WARNINGS, FIRST_LINES = 1000, 1000, 5
 WRONG_CLOCK_SECONDS = 7 * 86_400  # no relay puts anybody off for longer
-
-
 NOW, LATE, ONCE_DUE = range(3)  # when somebody's turn is: in the table's order, behind everybody else, at a time of their own
 
 Going = namedtuple("Going", "line key digest date utc_offset repeat tries", defaults=(None, None, 0, 0))
@@ -31,7 +29,6 @@ Going.__doc__ = """Who is mailed in this run: physical line, key, digest of all 
 date, utc_offset: those of the mail that this one repeats, or None. repeat: how many mails this person was meant to have before.
 tries: how often it was handed over and put off.
 """
-
 
 # Of the one person whom `only` names: why nothing goes to them, and what to do.
 WHY_NOT = {SENT: ("was sent its mail before", "say --again to send a second mail"),
@@ -350,12 +347,13 @@ class Preflight:
         if rendered.needs_smtputf8:
             self.smtputf8 += 1
             self.smtputf8_lines += [line] if self.smtputf8 <= FIRST_LINES else []
-        self.first = self.first or (rendered if turn != ONCE_DUE else None)
         if self.largest is None or rendered.size > self.largest.size:
             self.largest = rendered
-        rows, first = self.file_counts.get(len(rendered.files), (0, line))
-        self.file_counts[len(rendered.files)] = (rows + 1, first)
-
+        if turn != ONCE_DUE:
+            # What the confirmation shows is about those who go now.
+            self.first = self.first or rendered
+            rows, first = self.file_counts.get(len(rendered.files), (0, line))
+            self.file_counts[len(rendered.files)] = (rows + 1, first)
 
     def _next_mail(self, line, key, delivery, rendered):
         """The first mail, the same one again, or a second one of its own."""

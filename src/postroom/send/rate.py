@@ -76,10 +76,6 @@ class Pace:
         """The relay took a message: the next pause is a short one again."""
         self._pause = 0.0
 
-    def seconds_until_resumed(self, now: float) -> float:
-        """How much of the pause is left."""
-        return max(0.0, self._resumes - now)
-
     def _braked_until(self, now):
         while self._gap and now - self._clean_since >= CLEAN_SECONDS:
             self._clean_since += CLEAN_SECONDS

@@ -10,7 +10,7 @@ import pytest
 from conftest import Folder
 from cut import GONE, PASSED, SHORT, WITHHELD, Cut
 from peers import Exim, Postfix, have_exim, have_postfix
-from postroom.cli.main import main
+from postroom.cli.main import run
 from postroom.journal import settle
 from postroom.reconcile import relay_log
 from running import deliveries, missing, postroom
@@ -43,7 +43,7 @@ class Wreck:
             name = f"mail.log{f'.{number}' if number else ''}{'.gz' if isinstance(log, bytes) else ''}"
             folder.write(name, log)
             words += ["--relay-log", name]
-        left = main(words)
+        left = run(words)
         states = {key: state for key, state in deliveries(folder).items() if key in self.uncertain}
         assert left == (1 if "uncertain" in states.values() else 0)
         return states
@@ -147,7 +147,7 @@ def test_what_was_not_taken_goes_with_the_next_run_and_everybody_has_it_once(fol
         dates = dict(deliveries(folder, "key, date"))
         log = folder.write("mail.log", relay.log())
 
-        left = main(["reconcile", "campaign.yaml", "--relay-log", str(log)])
+        left = run(["reconcile", "campaign.yaml", "--relay-log", str(log)])
         sent = postroom("send", "campaign.yaml", "--yes", "--json")
 
         mails = relay.wait_for(6)

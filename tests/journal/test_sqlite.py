@@ -257,3 +257,19 @@ def test_a_journal_of_version_1_is_brought_up_to_date_with_all_that_it_knows(tmp
     assert columns(path) == columns(fresh)
     assert len(salt) == 16
     Journal.open(path, create=False).close()
+
+
+@pytest.mark.parametrize("damage", ["UPDATE meta SET version = NULL", "UPDATE meta SET version = 'x'", "UPDATE meta SET salt = NULL", "UPDATE meta SET salt = 'x'",
+                                    "UPDATE meta SET commits = NULL", "UPDATE meta SET commits = 'x'", "DELETE FROM meta"])
+def test_a_journal_that_makes_no_sense_of_itself_is_refused(tmp_path, damage):
+    """A flipped bit in a record's header makes a value of another kind; SQLite does not mind."""
+    path = str(tmp_path / "journal.sqlite3")
+    Journal.open(path, create=True).close()
+    with closing(sqlite3.connect(path)) as rows, rows:
+        rows.execute("PRAGMA writable_schema = ON")
+        rows.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE name = 'meta'")
+    with closing(sqlite3.connect(path)) as rows, rows:
+        rows.execute(damage)
+
+    with pytest.raises(JournalError, match="damaged"):
+        Journal.open(path, create=True)

@@ -68,7 +68,7 @@ class Journal:
                     rows.close()
                     return None
                 _prepare(rows, path, empty)
-                guard.check_age(path, mark, *rows.execute("SELECT salt, commits FROM meta").fetchone())
+                guard.check_age(path, mark, *_of_meta(rows, path, salt=bytes, commits=int))
                 if create:
                     _whole(rows, path)
                 return cls(path, rows, clock)
@@ -372,22 +372,31 @@ def _whole(rows, path):
 
 def _migrate(rows, path):
     """Bring an older journal to today's version; a newer one is left as it is."""
-    version = _version(rows)
+    version = _version(rows, path)
     if version > VERSION:
         raise JournalError(f"the journal has version {version}, this postroom knows {VERSION}", path, "install the postroom that wrote it, or a newer one")
     if version == VERSION:
         return
     rows.execute("BEGIN IMMEDIATE")
     # Another run may have migrated it while we waited.
-    for number in range(_version(rows), VERSION):
+    for number in range(_version(rows, path), VERSION):
         for statement in MIGRATIONS[number].split(";"):
             rows.execute(statement)
     rows.execute("UPDATE meta SET version = ?", (VERSION,))
     rows.execute("COMMIT")
 
 
-def _version(rows):
-    return rows.execute("SELECT version FROM meta").fetchone()[0]
+def _version(rows, path):
+    version, = _of_meta(rows, path, version=int)
+    return version
+
+
+def _of_meta(rows, path, **kinds):
+    """The journal's values about itself. Raises JournalError where one is not of its kind: SQLite would keep anything in any column."""
+    found = rows.execute(f"SELECT {', '.join(kinds)} FROM meta").fetchone()
+    if found is None or not all(map(isinstance, found, kinds.values())):
+        raise JournalError("the journal is damaged (what it says about itself makes no sense)", path, RESTORE)
+    return found
 
 
 def _is_ours(rows):

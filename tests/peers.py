@@ -1,7 +1,7 @@
 """Real mail servers for the tests: smtp-sink, Postfix, Exim, OpenSMTPD, Dovecot and aiosmtpd, each an instance of its own on loopback.
 
 Each is entered, then has `port`; mails() gives what it took so far (Taken, CRLF line ends), connections() how many there were.
-Nothing of the system's own mail service is touched.
+Nothing of the system's own mail service is touched. Postfix, Exim, OpenSMTPD and aiosmtpd know nobody whose address begins with `gone`.
 """
 
 import imaplib
@@ -48,6 +48,7 @@ virtual_mailbox_limit = 0
 mailbox_size_limit = 0
 message_size_limit = 50000000
 smtpd_peername_lookup = no
+smtpd_recipient_restrictions = check_recipient_access regexp:{{ {{/^gone/ 550 5.1.1 nobody of that name}} }}
 smtpd_tls_security_level = none
 """
 SERVICES = """\
@@ -76,11 +77,17 @@ disable_ipv6
 tls_advertise_hosts =
 rfc1413_query_timeout = 0s
 smtp_accept_max = 0
+smtp_accept_queue_per_connection = 0
 exim_user = Debian-exim
 exim_group = Debian-exim
 deliver_drop_privilege
-acl_smtp_rcpt = accept
+acl_smtp_rcpt = known
 acl_smtp_data = accept
+begin acl
+known:
+  deny local_parts = ^gone
+       message = 5.1.1 nobody of that name
+  accept
 begin routers
 everybody:
   driver = accept
@@ -98,6 +105,8 @@ OPENSMTPD = """\
 listen on 127.0.0.1 port {port} hostname relay.test
 smtp max-message-size 50M
 table everybody {{ "@" = "nobody" }}
+table unknown {{ "^gone.*" }}
+match from any for rcpt-to regex <unknown> reject
 action "box" maildir "/mail/box" virtual <everybody>
 match from any for any action "box"
 """
@@ -223,7 +232,7 @@ class SmtpSink:
 
 
 class Delivering:
-    """A server that takes a mail first and delivers it into a Maildir a moment later."""
+    """A server that takes a mail first and delivers it into a Maildir a moment later. queues: folders where mail waits until then."""
 
     def mails(self) -> list[Taken]:
         """One for each recipient, as delivered."""
@@ -236,9 +245,20 @@ class Delivering:
             time.sleep(0.05)
         return self.mails()
 
+    def drained(self, seconds: float = 60) -> list[Taken]:
+        """What was delivered, once nothing waits in the queue any more."""
+        until = time.monotonic() + seconds
+        while any(path.is_file() for folder in self.queues for path in (self.root / folder).rglob("*")):
+            if time.monotonic() > until:
+                raise TimeoutError(f"{type(self).__name__} still has mail to deliver")
+            time.sleep(0.02)
+        return self.mails()
+
 
 class Postfix(Delivering):
     """A whole Postfix with its own configuration, queue, log and port, that delivers every mail into one Maildir."""
+
+    queues = ("queue/incoming", "queue/active", "queue/deferred")
 
     def __enter__(self):
         self.root = Path(tempfile.mkdtemp(prefix="postfix-"))
@@ -279,6 +299,8 @@ class Postfix(Delivering):
 class Exim(Delivering):
     """A whole Exim with its own configuration, spool, log and port, that delivers every mail into one Maildir. It never is root."""
 
+    queues = ("spool/input",)
+
     def __enter__(self):
         self.root, self.port = Path(tempfile.mkdtemp(prefix="exim-")), free_port()
         self.root.chmod(0o755)
@@ -302,6 +324,8 @@ class Exim(Delivering):
 
 class OpenSmtpd(Delivering):
     """A whole OpenSMTPD in a root of its own, that delivers every mail into one Maildir."""
+
+    queues = ("var/spool/smtpd/incoming", "var/spool/smtpd/queue")
 
     def __enter__(self):
         self.root, self.port = Path(tempfile.mkdtemp(prefix="opensmtpd-")), free_port()
@@ -425,6 +449,12 @@ class SecureServer:
     def __exit__(self, *_):
         self._controller.stop()
 
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
+        if address.startswith("gone"):
+            return "550 5.1.1 nobody of that name"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
     async def handle_DATA(self, server, session, envelope):
         self._taken.append(Taken(envelope.mail_from, tuple(envelope.rcpt_tos), envelope.original_content))
         return "250 2.0.0 kept"
@@ -440,6 +470,8 @@ class SecureServer:
 
     def mails(self) -> list[Taken]:
         return list(self._taken)
+
+    drained = mails
 
 
 def context_for(authority, name: str = "localhost"):

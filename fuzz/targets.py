@@ -93,7 +93,7 @@ def recipients(octets: bytes) -> None:
         if table.guess:
             str(table.guess_words())
         for chunk in table.chunks(str):
-            for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True):
+            for line, row in chunk:
                 assert line > 1 and list(row) == table.columns and all(isinstance(cell, str) for cell in row.values())
                 with contextlib.suppress(PostroomError):
                     table.own(row, line)

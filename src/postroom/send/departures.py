@@ -74,7 +74,7 @@ def _built(composer, going, clock):
 
 def _rows(table):
     for chunk in table.chunks(_ignored):
-        yield from zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True)
+        yield from chunk
 
 
 def _message(composer, row, wanted: Going, clock):

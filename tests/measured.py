@@ -12,7 +12,7 @@ from pathlib import Path
 
 SERVER = """
 import json, os, resource, sys, time
-import jinja2, pandas, pydantic, yaml, email_validator, turbohtml
+import jinja2, pydantic, yaml, email_validator, turbohtml
 import postroom.cli.check, postroom.run
 from postroom.cli.main import main
 for line in sys.stdin:

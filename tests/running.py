@@ -50,7 +50,7 @@ def composed(folder, now=datetime.datetime(2026, 11, 24, 9, 30, tzinfo=datetime.
     """The Composer of the folder's campaign, and a Rendered for each of its rows."""
     campaign = load(str(folder.path / "campaign.yaml"), secrets=False)
     composer = Composer(campaign, Table(campaign), now)
-    rows = [(line, row) for chunk in composer.table.chunks(pytest.fail) for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"))]
+    rows = [(line, row) for chunk in composer.table.chunks(pytest.fail) for line, row in chunk]
     return composer, [composer.render(row, line, row[campaign.recipients.email].lower()) for line, row in rows]
 
 

@@ -83,7 +83,7 @@ class Street:
         with open(self.path, "w", encoding="utf-8", newline="") as file:
             csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("email", *CELLS), (email, *(row[cell] for cell in CELLS))])
         self.composer.table = table = Table(self.campaign)
-        (line, found), = ((line, found) for chunk in table.chunks(pytest.fail) for line, found in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True))
+        (line, found), = (row for chunk in table.chunks(pytest.fail) for row in chunk)
         return self.composer.message(self.composer.render(found, line, email), 1_795_000_000)
 
 

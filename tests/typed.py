@@ -9,7 +9,7 @@ from running import Said
 
 PROGRAM = """
 import json, os, sys
-import pandas, postroom.check.preflight, postroom.cli.check, postroom.cli.main, postroom.cli.send, postroom.run
+import postroom.check.preflight, postroom.cli.check, postroom.cli.main, postroom.cli.send, postroom.run
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()

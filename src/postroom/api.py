@@ -15,8 +15,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import pandas
+from typing import TYPE_CHECKING
 
 from postroom.errors import PostroomError
 from postroom.message import Message
@@ -26,6 +25,9 @@ from postroom.read import campaign as files
 from postroom.read.recipients import Table
 from postroom.run import Desk, Options, Run, foreseen
 from postroom.words import noted
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Campaign", "Message", "PostroomError", "Preview", "Result", "load"]
 FIRST = 100
@@ -63,15 +65,19 @@ class Campaign:
     def __repr__(self):
         return f"<postroom campaign {self.path}>"
 
-    def recipients(self) -> pandas.DataFrame:
+    def recipients(self) -> "pandas.DataFrame":
         """The table as it is read: every cell is text, the index is the physical line of each row. All of it is held in memory.
 
         Raises Faults for rows that are too short or too long.
         """
+        # Here alone: it takes longer to load than a short list takes to send.
+        import pandas
+
         table, faults = Table(self._load()), []
         if table.guess:
             _warn(table.guess_words())
-        chunks = list(table.chunks(faults.append))
+        chunks = [pandas.DataFrame([[*row.values()] for _, row in chunk], [line for line, _ in chunk], table.columns, dtype=object)
+                  for chunk in table.chunks(faults.append)]
         if faults:
             from postroom.errors import Faults
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import CAMPAIGN, TEXT
 from parsers import with_python
 from postroom.errors import Faults, PostroomError
-from postroom.smtp.protocol import check_octets
+from postroom.message import checked
 from running import composed, messages_of
 
 ALL = bytes(range(256)) * 3
@@ -28,7 +28,7 @@ NAMES = ["Prüfbericht Q1.pdf", "测试文档.doc", "отчёт.pdf", "דוח.pd
 
 def attached(message, node):
     """(name, type, octets) of every file, as both parsers read them; and that the bodies are still what they were."""
-    check_octets(message.octets)
+    checked(bytes(message.octets))
     one, two = with_python(message.octets), node.parse(message.octets)
     assert (one.text, one.html) == (two.text, two.html) and one.text == TEXT.replace("{{ first_name }}", "Ann") and "<p>Hello Ann</p>" in one.html
     assert one.files == two.files

@@ -33,7 +33,7 @@ def opened(folder, octets, more=""):
 
 
 def names(table):
-    return [name for chunk in table.chunks(pytest.fail) for name in chunk["name"]]
+    return [row["name"] for chunk in table.chunks(pytest.fail) for _, row in chunk]
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])

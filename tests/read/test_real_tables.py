@@ -118,7 +118,7 @@ def read_by_us(folder, column, encoding):
     folder.campaign(CAMPAIGN.replace("  file: recipients.csv\n", f"  file: recipients.csv\n{more}"))
     table = Table(load("campaign.yaml", secrets=False))
     faults = []
-    rows = [row for chunk in table.chunks(faults.append) for row in chunk.values.tolist()]
+    rows = [[*row.values()] for chunk in table.chunks(faults.append) for _, row in chunk]
     if faults:
         raise faults[0]
     return table, rows

@@ -26,7 +26,7 @@ def table(folder, content, more=""):
 
 
 def rows(opened, report=pytest.fail):
-    return [(line, row) for chunk in opened.chunks(report) for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True)]
+    return [row for chunk in opened.chunks(report) for row in chunk]
 
 
 def cells(opened):

@@ -213,10 +213,10 @@ class Preflight:
 
     def _chunk(self, chunk):
         keys = self._keys(chunk)
-        renamed = self.suppression.renamed(keys, chunk[self.table.email].tolist()) if self.suppression else [None] * len(keys)
+        renamed = self.suppression.renamed(keys, [row[self.table.email] for _, row in chunk]) if self.suppression else [None] * len(keys)
         keys = [name or key for name, key in zip(renamed, keys, strict=True)]
         known = self.states(keys)
-        for line, row, key, name in zip(chunk.index.tolist(), chunk.to_dict("records"), keys, renamed, strict=True):
+        for (line, row), key, name in zip(chunk, keys, renamed, strict=True):
             try:
                 self._row(line, row, key, known.get(key), name is not None)
             except PostroomError as error:
@@ -225,9 +225,9 @@ class Preflight:
                 self._fault(error)
 
     def _keys(self, chunk):
-        """What makes each row the same recipient tomorrow, column by column."""
+        """What makes each row the same recipient tomorrow."""
         columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
-        return [key_of(cells) for cells in zip(*(chunk[column] for column in columns), strict=True)]
+        return [key_of([row[column] for column in columns]) for _, row in chunk]
 
     def _row(self, line, row, key, delivery, suppressed):
         own = self.table.own(row, line)

@@ -18,7 +18,7 @@ from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
 from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.message import Envelope, Message
+from postroom.message import Envelope, Message, checked
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
@@ -185,7 +185,7 @@ class Composer:
             if rendered.unsubscribe[0].startswith("<https:"):
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
-        octets = b"".join([*head, self.static_head, *self._parts(rendered)])
+        octets = checked(b"".join([*head, self.static_head, *self._parts(rendered)]))
         mailboxes = {mailbox.address.lower(): mailbox.address for mailbox in (*rendered.bcc, *rendered.cc, *rendered.to)}
         mailboxes[rendered.own.lower()] = rendered.own
         # The row's own address first: where a relay takes only so many in a transaction, the copies are the ones who wait.

@@ -1,7 +1,7 @@
 """The recipients' table: a CSV file to rows in chunks, every cell the text of the file.
 
 The standard `csv` reader splits, because it alone knows the physical line and sees a row that is too short or too
-long; pandas holds the chunks for what works on whole columns. Memory does not grow with the table.
+long. Memory does not grow with the table.
 """
 
 import csv
@@ -10,8 +10,6 @@ import io
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
-
-import pandas
 
 from postroom.address import AddressError, Mailbox, parse_mailbox, shown
 from postroom.errors import CampaignError, Place, RecipientError
@@ -75,14 +73,14 @@ class Table:
         self.where = Where(settings.where, campaign.place("recipients", "where"), self.columns, campaign.vars) if settings.where else None
         self.guess = Guess(self.encoding, tuple(itertools.islice(self._telling_cells(), SHOWN_CELLS))) if found.guessed else None
 
-    def chunks(self, report) -> Iterator[pandas.DataFrame]:
-        """DataFrames of text, at most CHUNK_ROWS rows each, indexed by the physical line a row begins in.
+    def chunks(self, report) -> Iterator[list[tuple[int, dict[str, str]]]]:
+        """Lists of (physical line that the row begins in, its text by column), at most CHUNK_ROWS rows each.
 
         report: called with a RecipientError or CampaignError for each row that is too short or too long, lacks a required cell, or
         that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell; and
         CampaignError where `where` has no end.
         """
-        lines, rows, size = [], [], 0
+        rows, size = [], 0
         self.blank = self.left_out = 0
         for line, row in self._rows():
             if not any(cell.strip() for cell in row):
@@ -98,14 +96,13 @@ class Table:
             if whole is None:
                 self.left_out += 1
                 continue
-            lines.append(line)
-            rows.append(whole)
+            rows.append((line, dict(zip(self.columns, whole, strict=True))))
             size += sum(map(len, whole))
             if len(rows) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
-                yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
-                lines, rows, size = [], [], 0
+                yield rows
+                rows, size = [], 0
         if rows:
-            yield pandas.DataFrame(rows, index=lines, columns=self.columns, dtype=object)
+            yield rows
 
     def as_written(self, report) -> Iterator[tuple[int, list[str], dict | None]]:
         """(line, cells as they stand in the file, the row by its columns or None where `where` leaves it out) of each row with any text.
@@ -149,7 +146,7 @@ class Table:
         found = []
         try:
             for chunk in self.chunks(found.append):
-                for line, row in zip(chunk.index.tolist(), chunk.to_dict("records"), strict=True):
+                for line, row in chunk:
                     try:
                         self.own(row, line)
                     except RecipientError as error:

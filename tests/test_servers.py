@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import random
 import re
 import shutil
@@ -10,14 +11,15 @@ from collections import Counter, deque
 import pytest
 
 from conftest import CAMPAIGN
-from modes import MODES, held_to
+from modes import MODES, held_to, wide_open
 from peers import Exim, OpenSmtpd, Postfix, SecureServer, SmtpSink, have_exim, have_opensmtpd, have_postfix, have_smtp_sink
 from postroom.message import Envelope, Message
 from postroom.run import Desk, Options, Run
 from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED
 from postroom.smtp.session import Relay, Session
+from postroom.smtp.transcript import Transcript
 from relay import Taken
-from running import deliveries, messages_of, missing, postroom
+from running import deliveries, messages_of, missing
 
 # How each is had, whether it is there, what is missing else, and the most that it offers.
 SERVERS = {"smtp-sink": (SmtpSink, have_smtp_sink, "smtp-sink (Debian's package postfix)", PIPELINED),
@@ -27,7 +29,6 @@ SERVERS = {"smtp-sink": (SmtpSink, have_smtp_sink, "smtp-sink (Debian's package 
            "aiosmtpd": (lambda: SecureServer("plain"), lambda: True, "aiosmtpd", LOCKSTEP)}
 ALLOWED = [(name, mode) for name, (*_, most) in SERVERS.items() for mode in MODES[:MODES.index(most) + 1]]
 
-WINDOWS = (1, 2, 7, 32)
 BODIES = {"nothing": b"",
           "begins with a dot": b".begin\r\n",
           "a lone dot": b"before\r\n.\r\nbehind\r\n",
@@ -65,13 +66,26 @@ def message(name, sender="news@example.com", body=b"hello\r\n"):
     return Message(address, 2, Envelope(sender, (address,), address), head.encode() + body, f"{name}@example.com", 0, "00")
 
 
-def pushed(port, mode, messages):
-    """Each message's code, by its key, over one session."""
-    session, waiting, answers = Session.open(Relay("127.0.0.1", port, "plain"), mode=mode), deque(messages), []
+def pushed(port, mode, messages, window=32):
+    """Each message's code, by its key; what did not leave before the server closed goes again, over the next session."""
+    waiting, codes, session = deque(messages), {}, None
     while waiting or session.in_flight:
-        answers += session.push([waiting.popleft() for _ in range(min(session.room, len(waiting)))], None)
+        if session is None or session.closed:
+            session = Session.open(Relay("127.0.0.1", port, "plain"), mode=mode)
+        leaving = [waiting.popleft() for _ in range(min(session.room, window - session.in_flight, len(waiting)))]
+        answers = session.push(leaving, None)
+        assert not any(answer.left for answer in answers if answer.reply is None)
+        codes.update((answer.message.key, answer.reply.code) for answer in answers if answer.reply and answer.reply.code != 421)
+        waiting.extendleft(answer.message for answer in reversed(answers) if answer.message.key not in codes)
     session.quit()
-    return {answer.message.key: answer.reply.code for answer in answers}
+    return codes
+
+
+def answered(session, messages):
+    answers = session.push(messages, None)
+    while session.in_flight:
+        answers += session.push([], None)
+    return answers
 
 
 def taken_since(before, server):
@@ -81,6 +95,21 @@ def taken_since(before, server):
 
 def wanted(messages):
     return Counter(Taken(message.envelope.sender, (recipient,), message.octets) for message in messages for recipient in message.envelope.recipients)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_session_writes_ahead_as_far_as_the_server_offers_it(servers, name):
+    """A row of commands is what leaves before the next reply is there: of one, of one mail's end and the next one's beginning, of whole mails."""
+    lines = []
+    session = Session.open(Relay("127.0.0.1", servers(name).port, "plain"), Transcript(lines.append))
+
+    codes = [answer.reply.code for messages in (["first"], ["second", "third"]) for answer in answered(session, [message(name) for name in messages])]
+    session.quit()
+
+    rows = [len(list(row)) for is_ours, row in itertools.groupby(lines, lambda line: line.startswith("C: ")) if is_ours]
+    assert codes == [250] * 3
+    assert max(rows) == {LOCKSTEP: 1, PIPELINED: 4, CHUNKED: 8}[SERVERS[name][3]]
+    assert ("C: DATA" in lines) == (SERVERS[name][3] != CHUNKED)
 
 
 @in_mode
@@ -109,24 +138,24 @@ def test_behind_a_refused_recipient_the_next_message_has_its_own_sender(servers,
     assert taken_since(before, server) == wanted(known)
 
 
-PEOPLE = 40
-# Eleven in a row: at the tenth Postfix has had enough of it and closes.
-GONE = {3, 4, 7, *range(15, 26), 38}
+PEOPLE = 30
+# Never five in a row, which would end the run.
+GONE = {3, 4, 7, *range(12, 16), *range(17, 21), 28}
 FILES = {"empty.bin": b"", "dots.txt": b".\r\n..\n.", "no-end.txt": b"no line end", "random.bin": random.Random(6).randbytes(30_000)}
-HARD = CAMPAIGN.replace("news@example.com", "{{ sender }}@example.com") + """\
-  in_flight: {{window}}
-cc: ["{{ copy }}"]
+ALONE = CAMPAIGN.replace("html: digest.html\n", "").replace("news@", "{{ sender }}@") + "  in_flight: WINDOW\n"
+MORE = f"""\
+html: digest.html
+cc: ["{{{{ copy }}}}"]
 bcc: archive@example.com
-attachments: ["{{ file }}"]
-headers: {X-Long: "LONG"}
-""".replace("LONG", "x" * 900)
-ALONE = CAMPAIGN.replace("html: digest.html\n", "").replace("news@example.com", "{{ sender }}@example.com") + "  in_flight: {{window}}\n"
+attachments: ["{{{{ file }}}}"]
+headers: {{X-Long: "{"x" * 900}"}}
+"""
 TEXT = ".begin {{ first_name }}\n.\n..\n\n.\n" + "long " * 300 + "\nend"
 
 
 @pytest.fixture
 def hard(folder):
-    """send(server, campaign, window): the exit code of a campaign that is hard on dots, line ends and senders."""
+    """send(port, window, more): a campaign that is hard on dots, line ends and senders. Returns its exit code and its messages."""
     names = list(FILES)
     folder.write("recipients.csv", "email,first_name,sender,copy,file\n" + "".join(
         f"{'gone' if one in GONE else 'ann'}{one}@example.com,P,from{one},{'gone.copy@example.com' if one % 9 == 2 else f'copy{one}@example.com' if one % 5 == 0 else ''},"
@@ -136,9 +165,10 @@ def hard(folder):
     for name, octets in FILES.items():
         folder.write(name, octets)
 
-    def send(server, campaign, window):
-        folder.campaign(campaign.replace("2525", str(server.port)).replace("{{window}}", str(window)).replace("2026-11", f"{window}"))
-        return Run(Options("campaign.yaml", yes=True, quiet=True), Desk(lambda text="", end="\n": None)).send()
+    def send(port, window, more):
+        shutil.rmtree(folder.path / ".postroom", ignore_errors=True)
+        folder.campaign(ALONE.replace("2525", str(port)).replace("WINDOW", str(window)) + more)
+        return Run(Options("campaign.yaml", yes=True, quiet=True), Desk(lambda text="", end="\n": None)).send(), messages_of(folder)
 
     return send
 
@@ -151,23 +181,33 @@ def as_sent(takens):
 
 @in_mode
 def test_a_campaign_arrives_as_it_was_composed_at_every_window(servers, hard, folder, monkeypatch, name, mode):
+    server, refuses = servers(name), name != "smtp-sink"
     held_to(mode, monkeypatch)
-    server = servers(name)
-    refuses = name != "smtp-sink"
+    wide_open(monkeypatch)
 
     def known(address):
         return not (refuses and address.startswith("gone"))
 
-    for window in WINDOWS if mode != LOCKSTEP else (1,):
-        for campaign in (HARD, ALONE):
-            shutil.rmtree(folder.path / ".postroom", ignore_errors=True)
-            before = Counter(server.drained())
+    for window, more in ((1, ""), (2, ""), (7, ""), (32, ""), (32, MORE))[0 if mode != LOCKSTEP else 3:]:
+        before = Counter(server.drained())
 
-            exit_code = hard(server, campaign, window)
+        exit_code, messages = hard(server.port, window, more)
 
-            messages = messages_of(folder)
-            assert any(b"\r\n\r\n." in message.octets for message in messages)
-            assert as_sent(taken_since(before, server).elements()) == as_sent(
-                Taken(message.envelope.sender, tuple(filter(known, message.envelope.recipients)), message.octets) for message in messages if known(message.key))
-            assert exit_code == (1 if refuses else 0)
-            assert deliveries(folder) == {message.key: "sent" if known(message.key) else "rejected" for message in messages}
+        assert any(b"\r\n\r\n." in message.octets for message in messages)
+        assert as_sent(taken_since(before, server).elements()) == as_sent(
+            Taken(message.envelope.sender, tuple(filter(known, message.envelope.recipients)), message.octets) for message in messages), window
+        assert deliveries(folder) == {message.key: "sent" if known(message.key) else "rejected" for message in messages}, window
+        assert exit_code == (1 if refuses else 0)
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_thirty_megabytes_arrive_as_they_were_composed(servers, hard, folder, name):
+    server = servers(name)
+    folder.write("film.bin", random.Random(30).randbytes(30_000_000))
+    folder.write("recipients.csv", "email,first_name,sender,file\nann@example.com,Ann,from1,film.bin\nzoe@example.com,Zoë,from2,empty.bin\n")
+    before = Counter(server.drained())
+
+    exit_code, messages = hard(server.port, 32, 'attachments: ["{{ file }}"]\n')
+
+    assert (exit_code, len(messages[0].octets) > 41_000_000) == (0, True)
+    assert as_sent(taken_since(before, server).elements()) == as_sent(Taken(one.envelope.sender, one.envelope.recipients, one.octets) for one in messages)

@@ -33,6 +33,16 @@ Turned.__doc__ = "What one turn allowed: how many of the messages leave, and whe
 EditionName = namedtuple("EditionName", "name edition file")
 
 
+# A message leaves: from the states that allow it.
+LEAVES = (f"UPDATE delivery SET state = '{LEAVING}', reason = NULL, date = ?, utc_offset = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
+          "due_at = NULL, relay = ?, address = ?, line = ? WHERE campaign = ? AND key = ? AND variant = '' "
+          f"AND state IN ({', '.join(repr(state) for state, followers in MAY_FOLLOW.items() if LEAVING in followers)})")
+# And is answered. A repeat that did not leave is as uncertain as before: the first copy may have arrived.
+ANSWERED = (f"UPDATE delivery SET state = CASE WHEN :state = '{PENDING}' AND may_have_arrived THEN '{UNCERTAIN}' ELSE :state END, reason = :reason, due_at = :due_at, "
+            f"put_offs = put_offs + (:state = '{DEFERRED}'), may_have_arrived = may_have_arrived OR :state = '{UNCERTAIN}' "
+            f"WHERE campaign = :campaign AND key = :key AND variant = '' AND state = '{LEAVING}'")
+
+
 class Journal:
     """The file. Open it with open(); edition() gives the verbs of a run."""
 
@@ -232,11 +242,9 @@ class Edition:
             return Turned(0, None)
         now = self.journal.clock()
         with self.journal.commit() as rows:
-            for fate in answered:
-                self._answered(rows, fate, now)
+            self._answered(rows, answered, now)
             free, opens_at = self._quota(rows, now, len(leaving))
-            for message in leaving[:free]:
-                self._leaves(rows, message, now)
+            self._leave(rows, leaving[:free], now)
             if free and self.began_at is None:
                 rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
         if free and self.began_at is None:
@@ -305,36 +313,32 @@ class Edition:
             return rows.execute(f"UPDATE delivery SET state = ?, reason = ?, may_have_arrived = 1 WHERE campaign = ? AND {which}",
                                 (after, words, self.id, *values)).rowcount
 
-    def _leaves(self, rows, message, now):
-        from_states = [state for state, followers in MAY_FOLLOW.items() if LEAVING in followers]
-        changed = rows.execute(f"UPDATE delivery SET state = ?, reason = NULL, date = ?, utc_offset = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
-                               f"due_at = NULL, relay = ?, address = ?, line = ? WHERE campaign = ? AND key = ? AND variant = '' AND state IN ({_marks(from_states)})",
-                               (LEAVING, message.date, message.utc_offset, message.message_id, message.digest, self.relay,
-                                message.envelope.own, message.row, self.id, message.key, *from_states))
-        if changed.rowcount != 1:
-            raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
-        rows.execute("INSERT INTO account_use VALUES(?, ?, ?, ?)", (self.account, now, self.id, message.key))
+    def _leave(self, rows, leaving, now):
+        for message in leaving:
+            changed = rows.execute(LEAVES, (message.date, message.utc_offset, message.message_id, message.digest, self.relay, message.envelope.own, message.row,
+                                            self.id, message.key))
+            if changed.rowcount != 1:
+                raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
+        rows.executemany("INSERT INTO account_use VALUES(?, ?, ?, ?)", [(self.account, now, self.id, message.key) for message in leaving])
 
-    def _answered(self, rows, fate, now):
-        message, text = fate.message, fate.text[:MOST_TEXT]
-        if fate.state not in MAY_FOLLOW[LEAVING]:
-            raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
-        due_at = now + fate.wait if fate.state == DEFERRED else None
-        # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
-        changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, put_offs = put_offs + ?, "
-                               "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
-                               (fate.state, PENDING, UNCERTAIN, fate.state, fate.reason, due_at, fate.state == DEFERRED, fate.state, UNCERTAIN, self.id, message.key, LEAVING))
-        if changed.rowcount != 1:
-            raise JournalError(f"row {message.row} was answered but had not left", self.journal.path, "report this as a fault")
-        attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT ?, ?, attempts, ?, ?, ?, ?, ?, ? "
-                               "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''",
-                               (self.id, message.key, now, fate.state, fate.phase, fate.code, fate.enhanced, text, self.id, message.key)).lastrowid
-        rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
-                         [(attempt, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
-        if fate.state == PENDING:
-            # It never left, so it does not count for the account.
-            rows.execute("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
-                         (self.account, self.id, message.key))
+    def _answered(self, rows, fates, now):
+        for fate in fates:
+            if fate.state not in MAY_FOLLOW[LEAVING]:
+                raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
+            changed = rows.execute(ANSWERED, {"state": fate.state, "reason": fate.reason, "due_at": now + fate.wait if fate.state == DEFERRED else None,
+                                              "campaign": self.id, "key": fate.message.key})
+            if changed.rowcount != 1:
+                raise JournalError(f"row {fate.message.row} was answered but had not left", self.journal.path, "report this as a fault")
+            attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT campaign, key, attempts, ?, ?, ?, ?, ?, ? "
+                                   "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''",
+                                   (now, fate.state, fate.phase, fate.code, fate.enhanced, fate.text[:MOST_TEXT], self.id, fate.message.key)).lastrowid
+            if len(fate.addresses) > 1 or fate.addresses and not fate.addresses[0].accepted:
+                rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
+                                 [(attempt, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
+            if fate.state == PENDING:
+                # It never left, so it does not count for the account.
+                rows.execute("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
+                             (self.account, self.id, fate.message.key))
 
 
 def _prepare(rows, path, empty):

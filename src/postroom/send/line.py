@@ -77,9 +77,10 @@ class Line:
         self._taken_before = self._taken
         self._begun, self._taken, self._answered, self._ended = 0, 0, False, False
 
-    def push(self, leaving: list[Message], until: float) -> list[Fate]:
+    def push(self, leaving: list[Message], until: float | None, began: float) -> list[Fate]:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
 
+        began: when these were chosen to leave (monotonic); what it took to write that down belongs to their round trip.
         Returns what became of those that were answered.
         """
         if not leaving and self._session.closed:
@@ -87,7 +88,7 @@ class Line:
             self._pause(until - time.monotonic())
             return []
         self._begun += len(leaving)
-        self._window.left(len(leaving), time.monotonic())
+        self._window.left(len(leaving), began)
         answers = self._session.push(leaving, until)
         fates = judged(answers, self._relay.meanings)
         self._observe(answers)

@@ -34,8 +34,8 @@ class Line:
         self._open, self._session, self._cap, self._pause, self._relay, self._note = open_session, session, messages_per_session, pause, relay, note
         self._window, self._mode = Window(most_in_flight), CHUNKED
         self._begun = self._taken = self._taken_before = self._fruitless = 0
-        self._answered = self._renewed = self._ended = False
-        self._words = ""
+        self._answered = self._ended = False
+        self._renewed, self._words = None, ""  # the session that showed that the token had expired
 
     @property
     def in_flight(self) -> int:
@@ -92,10 +92,10 @@ class Line:
         answers = self._session.push(leaving, until)
         fates = judged(answers, self._relay.meanings)
         self._observe(answers)
+        if any(fate.code is not None and fate.scope not in (SESSION, CAMPAIGN) for fate in fates):
+            self._answered, self._renewed, self._fruitless = True, None, 0
         if any(fate.scope == CAMPAIGN and _wants_login(fate) for fate in fates):
             fates = self._with_new_token(fates)
-        elif any(fate.code is not None and fate.scope != SESSION for fate in fates):
-            self._answered, self._renewed, self._fruitless = True, False, 0
         for fate in fates:
             self._taken += fate.scope != SESSION
             if fate.scope == SESSION:
@@ -125,10 +125,11 @@ class Line:
         return judged(self._session.finish(within), self._relay.meanings)
 
     def _with_new_token(self, fates):
-        """A token expires in mid-run: the next session has a new one and the same message goes again, once."""
-        if self._renewed or not renewed(self._relay):
-            return fates
-        self._renewed = True
+        """A token expires in mid-run: the next session has a new one and the same messages go again, once."""
+        if self._renewed is not self._session:
+            if self._renewed is not None or not renewed(self._relay):
+                return fates
+            self._renewed = self._session
         return [fate._replace(scope=SESSION) if _wants_login(fate) else fate for fate in fates]
 
     def quit(self) -> None:

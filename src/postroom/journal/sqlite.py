@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal import guard
 from postroom.journal.lock import private_folder
-from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
-from postroom.journal.suppression import FORGOTTEN
+from postroom.journal.schema import APPLICATION_ID, FORGOTTEN, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               SUPPRESSED, UNCERTAIN)
 from postroom.words import utc
@@ -152,14 +151,18 @@ class Edition:
         self.quotas = ()
         self._load()
 
-    def _load(self):
+    @property
+    def content(self) -> dict[str, str]:
+        """Hex SHA-256 of what made the edition's first mail what it was, by name."""
         import json
 
+        return json.loads(self._content)
+
+    def _load(self):
         with _explained(self.journal.path):
             row = self.journal.rows.execute("SELECT id, file, began_at, content, duplicates FROM campaign WHERE name = ? AND edition = ?",
                                             (self.name, self.edition)).fetchone()
-        self.id, self.file, self.began_at, content, self.duplicates = row or (None, None, None, "{}", 0)
-        self.content = json.loads(content)
+        self.id, self.file, self.began_at, self._content, self.duplicates = row or (None, None, None, "{}", 0)
 
     def states(self, keys: list[str]) -> dict[str, Delivery]:
         """What is known of these recipients, by key; the unknown are left out."""

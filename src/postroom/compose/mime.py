@@ -123,8 +123,8 @@ def disposition(kind: str, file_name: str) -> bytes:
 
     Where the name needs RFC 2231 no plain `filename` stands beside it: readers differ in which of the two they take.
     """
-    # Readers decode an encoded word here too, though RFC 2047 section 5 (3) forbids it; some take angle brackets off.
-    plain = file_name.isascii() and not re.search(r'["\\%<>]|=\?', file_name) and len(file_name) <= 56
+    # Readers decode an encoded word here too, though RFC 2047 section 5 (3) forbids it.
+    plain = file_name.isascii() and not re.search(r'["\\%]|=\?', file_name) and len(file_name) <= 56
     if plain:
         return f'Content-Disposition: {kind}; filename="{file_name}"\r\n'.encode("ascii")
     quoted = [quote(octet, safe=ATTRIBUTE_CHARACTERS) for octet in (bytes([o]) for o in file_name.encode())]

@@ -23,7 +23,7 @@ KINDS = {"page.html": (b"<p>not the body</p>\n", "text/html"), "notes.txt": (b"n
          "event.ics": (b"BEGIN:VCALENDAR\nEND:VCALENDAR\n", "text/calendar"), "photo.JPG": (ALL, "image/jpeg"),
          "key.p7s": (ALL, None), "empty.txt": (b"", "text/plain")}
 NAMES = ["Prüfbericht Q1.pdf", "测试文档.doc", "отчёт.pdf", "דוח.pdf", "تقرير.pdf", "รายงาน.pdf", "😀 smile.png", "é.txt", 'a "quoted" name.txt', "semi;colon=x.txt", "100%.txt", "it's.txt",
-         "a'b''c.txt", "若" * 80 + ".txt", "a" * 250 + ".txt", "two  blanks.txt", "no ending", "comma, dot..txt", "(comment).txt", "a@b.txt", "utf-8''x.txt"]
+         "a'b''c.txt", "若" * 80 + ".txt", "a" * 250 + ".txt", "two  blanks.txt", "no ending", "comma, dot..txt", "(comment).txt", "<>", "<a>.txt", "a@b.txt", "utf-8''x.txt"]
 
 
 def attached(message, node):

@@ -34,8 +34,8 @@ class Line:
         self._open, self._session, self._cap, self._pause, self._relay, self._note = open_session, session, messages_per_session, pause, relay, note
         self._window, self._mode = Window(most_in_flight), CHUNKED
         self._begun = self._taken = self._taken_before = self._fruitless = 0
-        self._answered = self._renewed = self._ended = False
-        self._words = ""
+        self._answered = self._ended = False
+        self._renewed, self._words = None, ""  # the session that showed that the token had expired
 
     @property
     def in_flight(self) -> int:
@@ -77,9 +77,10 @@ class Line:
         self._taken_before = self._taken
         self._begun, self._taken, self._answered, self._ended = 0, 0, False, False
 
-    def push(self, leaving: list[Message], until: float) -> list[Fate]:
+    def push(self, leaving: list[Message], until: float | None, began: float) -> list[Fate]:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
 
+        began: when these were chosen to leave (monotonic); what it took to write that down belongs to their round trip.
         Returns what became of those that were answered.
         """
         if not leaving and self._session.closed:
@@ -87,14 +88,14 @@ class Line:
             self._pause(until - time.monotonic())
             return []
         self._begun += len(leaving)
-        self._window.left(len(leaving), time.monotonic())
+        self._window.left(len(leaving), began)
         answers = self._session.push(leaving, until)
         fates = judged(answers, self._relay.meanings)
         self._observe(answers)
+        if any(fate.code is not None and fate.scope not in (SESSION, CAMPAIGN) for fate in fates):
+            self._answered, self._renewed, self._fruitless = True, None, 0
         if any(fate.scope == CAMPAIGN and _wants_login(fate) for fate in fates):
             fates = self._with_new_token(fates)
-        elif any(fate.code is not None and fate.scope != SESSION for fate in fates):
-            self._answered, self._renewed, self._fruitless = True, False, 0
         for fate in fates:
             self._taken += fate.scope != SESSION
             if fate.scope == SESSION:
@@ -124,10 +125,11 @@ class Line:
         return judged(self._session.finish(within), self._relay.meanings)
 
     def _with_new_token(self, fates):
-        """A token expires in mid-run: the next session has a new one and the same message goes again, once."""
-        if self._renewed or not renewed(self._relay):
-            return fates
-        self._renewed = True
+        """A token expires in mid-run: the next session has a new one and the same messages go again, once."""
+        if self._renewed is not self._session:
+            if self._renewed is not None or not renewed(self._relay):
+                return fates
+            self._renewed = self._session
         return [fate._replace(scope=SESSION) if _wants_login(fate) else fate for fate in fates]
 
     def quit(self) -> None:

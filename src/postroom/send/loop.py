@@ -43,11 +43,12 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
                 if interrupted():
                     queue.close(INTERRUPTED)
                 continue
-            free = pace.free(time.monotonic()) if back_at is None else 0
+            began = time.monotonic()
+            free = pace.free(began) if back_at is None else 0
             if free and queue:
                 line.ready()
             taken = queue.take(min(free, line.room))
-            leaving, held = [], not taken and line.in_flight > 0 and time.monotonic() < held_until
+            leaving, held = [], not taken and line.in_flight > 0 and began < held_until
             if not held:
                 left, opens_at = journal.turn(fates, taken)
                 leaving = taken[:left]
@@ -64,7 +65,7 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
                 until = min(held_until, until or held_until)
             begun = line.in_flight
             try:
-                answered = queue.settle(line.push(leaving, until))
+                answered = queue.settle(line.push(leaving, until, began))
             except LocalError:
                 # What was not begun never left; without a fate in the journal the next run would call it uncertain.
                 fates += [Fate(message, PENDING, "not written") for message in leaving[line.in_flight - begun:]]

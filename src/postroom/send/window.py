@@ -7,7 +7,7 @@ line is what holds us, doubling it doubles the pace and so the next window, unti
 import math
 from collections import deque
 
-OBSERVED = 32  # answers that tell how fast we are
+OBSERVED = 32  # round trips of which the shortest counts
 
 
 class Window:
@@ -15,7 +15,7 @@ class Window:
 
     def __init__(self, most: int):
         self._most, self.size = most, 1
-        self._left, self._answered, self._trips = deque(), deque(maxlen=OBSERVED + 1), deque(maxlen=OBSERVED)
+        self._left, self._answered, self._trips = deque(), deque(maxlen=most + 1), deque(maxlen=OBSERVED)
 
     def left(self, count: int, now: float) -> None:
         """`count` messages begin to leave at `now`."""
@@ -28,7 +28,9 @@ class Window:
         for _ in range(count):
             self._trips.append(now - self._left.popleft())
             self._answered.append(now)
-        pace = (len(self._answered) - 1) / max(now - self._answered[0], 1e-6)
+        # The pace is that of the last window.
+        observed = min(self.size, len(self._answered) - 1)
+        pace = observed / max(now - self._answered[-1 - observed], 1e-6)
         # The shortest trip is the one that waited least behind others.
         self.size = min(self._most, max(1, math.ceil(2 * pace * min(self._trips))))
 

@@ -101,7 +101,7 @@ class Protocol:
 
     def conceal(self, secrets: list[bytes]) -> None:
         """From now on these never come out of a reply's text."""
-        self._reader.secrets = secrets
+        self._reader.conceal(secrets)
 
     def command(self, phase: str, line: bytes) -> None:
         """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""

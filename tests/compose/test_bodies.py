@@ -84,6 +84,23 @@ def test_quoted_printable_is_what_the_c_encoder_makes_but_for_lines_that_it_lets
     assert quopri.decodestring(octets).replace(b"\r\n", b"\n") == text.encode()
 
 
+@given(st.lists(st.text("ab", max_size=6), max_size=8), st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), max_size=6), st.data())
+def test_spans_are_replaced_wherever_pieces_cut_the_text(pieces, gaps, data):
+    text, spans, at, expected = "".join(pieces), [], 0, ""
+    for before, length in gaps:
+        if at + before + length > len(text):
+            break
+        spans.append((at + before, at + before + length, f"<{length}>"))
+        expected += f"{text[at:at + before]}<{length}>"
+        at += before + length
+    written = set(data.draw(st.lists(st.sampled_from(pieces or [""]))))
+
+    found = bodies.replaced(body(pieces), spans, known := set(written))
+
+    assert (found.text, found.octets, "".join(found.pieces)) == (expected + text[at:], (expected + text[at:]).encode(), expected + text[at:])
+    assert len(found.pieces) == len(pieces) and known - written <= set(found.pieces)
+
+
 TEMPLATE = ("{% macro button(words) %}<a style=\"" + "color:red;" * 20 + "\">{{ words }}</a>{% endmacro %}<p>Hello {{ note }}</p>\n" + "<p>" + "A paragraph. " * 30 + "</p> \n"
             "{% for number in range(3) %}<td>" + "x=1 " * 40 + "{{ number }}</td>{% endfor %}{{ button(note) }}{% if note != 'Ann' %}{% include 'foot.html' %}{% endif %}\n")
 

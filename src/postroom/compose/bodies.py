@@ -22,6 +22,31 @@ def plain_body(text: str) -> Body:
     return Body(text, text.encode(), [text])
 
 
+def replaced(body: Body, spans: list[tuple[int, int, str]], written: set[str]) -> Body:
+    """The text with other words in place of some of its spans, (start, end, words) in their order, none of them empty.
+
+    written: the pieces that stand in the template as they are; what becomes of one of them is one of them too.
+    """
+    pieces, at, upto, number = [], 0, 0, 0
+    for piece in body.pieces:
+        end = at + len(piece)
+        if upto <= at and (number == len(spans) or spans[number][0] >= end):
+            pieces.append(piece)
+        else:
+            kept, is_whole = [], upto <= at
+            upto = max(upto, at)
+            while number < len(spans) and spans[number][0] < end:
+                start, stop, words = spans[number]
+                kept += piece[upto - at:start - at], words
+                upto, number = stop, number + 1
+            pieces.append("".join([*kept, piece[upto - at:]]))
+            if is_whole and upto <= end and piece in written:
+                written.add(pieces[-1])
+        at = end
+    text = "".join(pieces)
+    return Body(text, text.encode(), pieces)
+
+
 class Encoder:
     """The bodies of one template. written: the pieces that stand in the template as they are; grows as it loads others."""
 

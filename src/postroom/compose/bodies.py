@@ -10,20 +10,41 @@ from collections import namedtuple
 from postroom.compose import mime
 
 # A shorter one costs more to look up than C needs to encode it.
-LEAST = 128
+LEAST = 200
 CUT = b"=\r\n"
 
 Body = namedtuple("Body", "text octets pieces")
 Body.__doc__ = """One rendered text. octets: in UTF-8. pieces: the text as its template put it out, or in one."""
 
-_Segment = namedtuple("_Segment", "octets first last is_one_line ends_blank")
-_Segment.__doc__ = """Quoted-printable that may stand anywhere in a line. first: columns that its first line takes, one more where the line goes on
-behind it; last: columns of its last line. ends_blank: a blank or a tab stands at its end as it is."""
-
 
 def plain_body(text: str) -> Body:
     """A text that no template put out."""
     return Body(text, text.encode(), [text])
+
+
+def replaced(body: Body, spans: list[tuple[int, int, str]], written: set[str]) -> Body:
+    """The text with other words in place of some of its spans, (start, end, words) in their order, none of them empty.
+
+    written: the pieces that stand in the template as they are; what becomes of one of them is one of them too.
+    """
+    pieces, at, upto, number = [], 0, 0, 0
+    for piece in body.pieces:
+        end = at + len(piece)
+        if upto <= at and (number == len(spans) or spans[number][0] >= end):
+            pieces.append(piece)
+        else:
+            kept, is_whole = [], upto <= at
+            upto = max(upto, at)
+            while number < len(spans) and spans[number][0] < end:
+                start, stop, words = spans[number]
+                kept += piece[upto - at:start - at], words
+                upto, number = stop, number + 1
+            pieces.append("".join([*kept, piece[upto - at:]]))
+            if is_whole and upto <= end and piece in written:
+                written.add(pieces[-1])
+        at = end
+    text = "".join(pieces)
+    return Body(text, text.encode(), pieces)
 
 
 class Encoder:
@@ -52,11 +73,13 @@ class Encoder:
                     continue
                 fixed = self._known[piece] = _segment(piece)
             if between:
-                segments.append(_seen("".join(between), seen))
+                text = "".join(between)
+                # The same code or name stands in a message often.
+                segments.append(seen.get(text) or seen.setdefault(text, _segment(text)))
                 between = []
             segments.append(fixed)
         if between and segments:
-            segments.append(_seen("".join(between), seen))
+            segments.append(_segment("".join(between)))
         return segments
 
     @staticmethod
@@ -78,24 +101,23 @@ class Encoder:
         return b"".join(joined)
 
 
-def _seen(text, seen):
-    """The segment of what varies; the same code or name stands in a message often."""
-    segment = seen.get(text)
-    if segment is None:
-        segment = seen[text] = _segment(text)
-    return segment
-
-
 def _segment(text):
+    """Quoted-printable that may stand anywhere in a line: (octets, first, last, is one line, ends blank), a plain tuple as there are so many.
+
+    first: columns that its first line takes, one more where the line goes on behind it; last: columns of its last line. ends blank:
+    a blank or a tab stands at its end as it is.
+    """
+    if text.isascii() and text.isprintable() and len(text) < mime.QUOTED_LINE and "=" not in text and text != ".":
+        return text.encode("ascii"), len(text) + 1, len(text), True, text.endswith(" ")
     # Of what may follow the encoder knows nothing: so it leaves a blank at the end as it is, and room for the sign of a soft line break.
     octets = mime.quoted_printable(text.encode() + b"x")[:-1]
     if octets == b"." or octets.endswith(b"\n."):
         # Alone in a line it is the end of the mail to a careless relay.
         octets = octets[:-1] + b"=2E"
-    end = octets.find(b"\r\n")
+    end, is_blank = octets.find(b"\r\n"), octets.endswith((b" ", b"\t"))
     if end < 0:
-        return _Segment(octets, len(octets) + 1, len(octets), True, octets.endswith((b" ", b"\t")))
-    return _Segment(octets, end, len(octets) - octets.rindex(b"\n") - 1, False, octets.endswith((b" ", b"\t")))
+        return octets, len(octets) + 1, len(octets), True, is_blank
+    return octets, end, len(octets) - octets.rindex(b"\n") - 1, False, is_blank
 
 
 def _protect(joined, column):

@@ -94,6 +94,7 @@ class Composer:
         named_text = campaign.text if campaign.text != "none" else None
         self.text = named_text and attempt(self.templates.file, named_text, campaign.place("text"), False)
         self.images = [attempt(self._image, name) for name in campaign.images]
+        self.written_in = [os.path.relpath(campaign.folder_of("attachments", number, "file"), campaign.project.folder) for number in range(len(campaign.attachments))]
         self.shared = {number: attempt(self._attachment, number, {"row": Row()}, 0) for number in self._shared_attachments()}
         faults += self._unusable_settings()
         if faults:
@@ -129,6 +130,9 @@ class Composer:
 
     def attachments(self, row: dict, line: int) -> tuple[File, ...]:
         """The files that go with one row. Raises for a missing one, with its row."""
+        ahead, self._ahead = self._ahead, (None, ())
+        if ahead[0] is row:
+            return ahead[1]
         files = [self.shared.get(number) or self._attachment(number, self._context(row), line)
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
@@ -137,7 +141,10 @@ class Composer:
         """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
         if len(self.shared) == len(self.campaign.attachments):
             return ""
-        return repr([file and file[:3] for file in self.attachments(row, line)])
+        files = self.attachments(row, line)
+        # Whoever asks renders the row next.
+        self._ahead = row, files
+        return repr([file[:3] for file in files])
 
     def render(self, row: dict, line: int, key: str) -> Rendered:
         """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
@@ -247,6 +254,7 @@ class Composer:
         self._frames = {}
         self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
         self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
+        self._ahead = None, ()
         self._dated = self._from = (None, None)  # the last Date and From, which many messages share
 
     # Rendering
@@ -328,7 +336,7 @@ class Composer:
         folder = os.path.dirname(setting.file.partition("{")[0])
         if folder and not os.path.normpath(path).startswith(os.path.join(os.path.normpath(folder), "")):
             raise RecipientError(f'"{shown(path)}" leads out of {folder}', place, "correct the cell")
-        written_in = os.path.relpath(self.campaign.folder_of("attachments", number, "file"), self.campaign.project.folder)
+        written_in = self.written_in[number]
         path = os.path.normpath(os.path.join(written_in, path)) if written_in != os.curdir else path
         name = None
         if setting.name is not None:

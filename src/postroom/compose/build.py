@@ -254,7 +254,7 @@ class Composer:
         self._frames = {}
         self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
         self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
-        self._ahead = None, ()
+        self._ahead, self._made = (None, ()), (None, None)
         self._dated = self._from = (None, None)  # the last Date and From, which many messages share
 
     # Rendering
@@ -347,10 +347,14 @@ class Composer:
         """The text made from the HTML, None where the campaign wants none."""
         if self.campaign.text == "none":
             return None
+        if self._made[0] == html.text:
+            # Where no cell reaches the HTML it is the same for everybody.
+            return self._made[1]
         if (tags := html.text.count("<")) > MOST_TAGS:
             raise TemplateError(f"the HTML has {tags:,} tags; text is made from {MOST_TAGS:,} at most", self._place_of(("html",), line),
                                 "make it smaller, add a `text` template, or say `text: none`")
-        return plain_body(plain_text(html.text))
+        self._made = html.text, plain_body(plain_text(html.text))
+        return self._made[1]
 
     def _not_empty(self, html, text, line):
         if self.text is None and text is not None and _is_blank(text) and not _is_blank(html):

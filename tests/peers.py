@@ -60,6 +60,7 @@ defer unix - - n - 0 bounce
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd
@@ -219,10 +220,8 @@ class Postfix:
             (self.root / name).mkdir()
             if owner:
                 shutil.chown(self.root / name, owner)
-        nobody, self.port = pwd.getpwnam("nobody"), free_port()
-        places = {name: subprocess.check_output(["postconf", "-d", "-h", name], text=True).strip() for name in ("command_directory", "daemon_directory")}
-        (self.root / "etc" / "main.cf").write_text(POSTFIX.format(root=self.root, user=nobody.pw_uid, group=nobody.pw_gid,
-                                                                  commands=places["command_directory"], daemons=places["daemon_directory"]))
+        self.port = free_port()
+        (self.root / "etc" / "main.cf").write_text(self._settings())
         (self.root / "etc" / "master.cf").write_text(SERVICES.format(port=self.port))
         self._command("start")
         greeted(self.port)
@@ -237,6 +236,11 @@ class Postfix:
                 time.sleep(0.05)
         finally:
             shutil.rmtree(self.root)
+
+    def _settings(self):
+        nobody = pwd.getpwnam("nobody")
+        places = {name: subprocess.check_output(["postconf", "-d", "-h", name], text=True).strip() for name in ("command_directory", "daemon_directory")}
+        return POSTFIX.format(root=self.root, user=nobody.pw_uid, group=nobody.pw_gid, commands=places["command_directory"], daemons=places["daemon_directory"])
 
     def _command(self, word):
         subprocess.run(["postfix", "-c", str(self.root / "etc"), word], check=True, capture_output=True, timeout=60)

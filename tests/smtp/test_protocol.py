@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.message import Envelope, Message
-from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED, LocalError, Protocol, check_octets, command_line, stuffed
+from postroom.message import Envelope, LocalError, Message, checked
+from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED, Protocol, command_line, stuffed
 from postroom.smtp.reply import Answer
 
 MODES = (LOCKSTEP, PIPELINED, CHUNKED)
@@ -140,7 +140,7 @@ def test_an_accepted_data_without_a_recipient_is_closed_with_a_lone_dot():
     answers = talk(PIPELINED, [message("bob"), message("zoe")], server)
 
     assert [(answer.message.key, answer.reply.code) for answer in answers] == [("bob@example.com", 550), ("zoe@example.com", 250)]
-    assert server.bodies == [stuffed(message("zoe").octets)[:-3]]
+    assert server.bodies == [stuffed(checked(message("zoe").octets))[:-3]]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -223,14 +223,14 @@ def test_no_octets_of_a_relay_raise(octets):
 def test_octets_that_break_a_message_or_the_dialogue_never_go_out(octets):
     """Bare line ends are a second end of data to some servers (CVE-2023-51764)."""
     with pytest.raises(LocalError):
-        check_octets(octets)
+        checked(octets)
 
 
 @given(st.lists(st.text("ab. \t", max_size=998).map(str.encode), min_size=1))
 def test_dots_come_back_as_they_were(lines):
     octets = b"\r\n".join(lines) + b"\r\n"
 
-    wire = stuffed(octets)
+    wire = stuffed(checked(octets))
 
     assert b"." not in wire[:-3].split(b"\r\n")
     undone = [line[1:] if line.startswith(b".") else line for line in wire[:-3].split(b"\r\n")]

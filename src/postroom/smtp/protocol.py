@@ -15,7 +15,8 @@ a relay that offers what it cannot do is found with one message in flight. Promi
    several addresses waits for its RCPT replies before DATA or BDAT, in every mode.
 2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel. So a 2xx before that is
    another command's reply, while a refusal before it counts.
-3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left.
+3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left. So it is behind a refused RSET
+   where the relay then closes without another word: Exim answers 554 to the RSET behind the eleventh refusal of a session.
 4. What no octet of has been handed out can be withdrawn. So at most MOST_WAITING octets wait for the kernel.
 
 One limit: a server that leaves a reply out, or gives one too many, while many are outstanding shifts all that follow, and until one of them does
@@ -61,7 +62,7 @@ class Protocol:
         self._expected = deque([_Expected(GREETING)])
         self._steps = deque()
         self._open = []
-        self._reset_first = self._unproven = False
+        self._reset_first = self._unproven = self._reset_refused = False
         self._handed_out = self._written = 0
 
     def stream(self, mode: str) -> None:
@@ -118,8 +119,10 @@ class Protocol:
     def to_write(self) -> list[tuple[str, bytes]]:
         """(phase, octets) of what may leave now, in order; the caller writes all of it."""
         written = []
+        if self.broken is not None or self.closing is not None or self._reset_refused:
+            return written
         steps, expected = self._steps, self._expected
-        while steps and self.broken is None and self.closing is None and self._handed_out - self._written < MOST_WAITING and self._may_write(steps[0]):
+        while steps and self._handed_out - self._written < MOST_WAITING and self._may_write(steps[0]):
             if self._reset_first and steps[0].phase == MAIL:
                 self._reset_first = False
                 steps.appendleft(_Step(RSET, b"RSET\r\n"))
@@ -158,9 +161,9 @@ class Protocol:
             self.broken = error.what
         return events
 
-    def lost(self) -> list[Answer]:
-        """The connection is over: an Answer for every message that has none yet."""
-        answers = [transaction.lost(self._written) for transaction in self._open]
+    def lost(self, by_relay: bool = False) -> list[Answer]:
+        """The connection is over: an Answer for every message that has none yet. by_relay: it was not we who closed it."""
+        answers = [transaction.lost(-1 if self._reset_refused and by_relay else self._written) for transaction in self._open]
         self._open.clear()
         self._steps.clear()
         self._expected.clear()
@@ -198,7 +201,9 @@ class Protocol:
         phase, transaction, _, ends_at = expected
         events.append(Heard(phase, reply))
         early = self._written < ends_at
-        if str(reply.code)[0] not in FITTING.get(phase, "2345"):
+        if phase == RSET and self.is_streaming and str(reply.code)[0] in "45" and not early:
+            self._reset_refused = True
+        elif str(reply.code)[0] not in FITTING.get(phase, "2345") or self._reset_refused:
             self._expected.appendleft(expected)
             self._does_not_fit(f'the relay answers "{reply}" to {phase}', reply)
         elif early and (phase != END or reply.is_positive):

@@ -360,9 +360,9 @@ class Session:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             return []
         except OSError as error:
-            return self._hang_up(_words(error))
+            return self._hang_up(_words(error), by_relay=True)
         if not octets:
-            return self._hang_up("the relay closed the connection")
+            return self._hang_up("the relay closed the connection", by_relay=True)
         return self._feed(octets)
 
     def _feed(self, octets):
@@ -393,10 +393,10 @@ class Session:
         answers, until = [], time.monotonic() + DRAIN_SECONDS
         while self.closed is None and self._readable(max(0.0, until - time.monotonic())):
             answers += self._read()
-        return answers + self._hang_up(_words(error))
+        return answers + self._hang_up(_words(error), by_relay=True)
 
-    def _hang_up(self, why):
-        answers = self._protocol.lost()
+    def _hang_up(self, why, by_relay=False):
+        answers = self._protocol.lost(by_relay)
         if self.closed is None:
             self.closed = why
             self._note(f"closed: {why}")

@@ -19,7 +19,7 @@ from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
 from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.message import Envelope, Message, checked
+from postroom.message import Block, Envelope, Message, checked, joined
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
@@ -27,6 +27,7 @@ CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "sub
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
 MOST_HEADER, MOST_URL = 10_000, 900
 MOST_FRAMES, MOST_JOINED = 100, 1000  # images are not copied into each
+BODY, FILE = object(), object()  # what a frame leaves open: a text, which may end in mid-line, and a file in whole lines
 MOST_TAGS = 100_000  # a parsed element takes some 400 octets
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
@@ -94,6 +95,7 @@ class Composer:
         named_text = campaign.text if campaign.text != "none" else None
         self.text = named_text and attempt(self.templates.file, named_text, campaign.place("text"), False)
         self.images = [attempt(self._image, name) for name in campaign.images]
+        self.written_in = [os.path.relpath(campaign.folder_of("attachments", number, "file"), campaign.project.folder) for number in range(len(campaign.attachments))]
         self.shared = {number: attempt(self._attachment, number, {"row": Row()}, 0) for number in self._shared_attachments()}
         faults += self._unusable_settings()
         if faults:
@@ -129,6 +131,9 @@ class Composer:
 
     def attachments(self, row: dict, line: int) -> tuple[File, ...]:
         """The files that go with one row. Raises for a missing one, with its row."""
+        ahead, self._ahead = self._ahead, (None, ())
+        if ahead[0] is row:
+            return ahead[1]
         files = [self.shared.get(number) or self._attachment(number, self._context(row), line)
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
@@ -137,7 +142,10 @@ class Composer:
         """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
         if len(self.shared) == len(self.campaign.attachments):
             return ""
-        return repr([file and file[:3] for file in self.attachments(row, line)])
+        files = self.attachments(row, line)
+        # Whoever asks renders the row next.
+        self._ahead = row, files
+        return repr([file[:3] for file in files])
 
     def render(self, row: dict, line: int, key: str) -> Rendered:
         """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
@@ -187,7 +195,7 @@ class Composer:
             if rendered.unsubscribe[0].startswith("<https:"):
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
-        octets = checked(b"".join([*head, self.static_head, *self._parts(rendered)]))
+        octets = _whole([*head, self.static_head, *self._parts(rendered)])
         envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
         return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
 
@@ -247,6 +255,7 @@ class Composer:
         self._frames = {}
         self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
         self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
+        self._ahead, self._made = (None, ()), (None, None)
         self._dated = self._from = (None, None)  # the last Date and From, which many messages share
 
     # Rendering
@@ -328,7 +337,7 @@ class Composer:
         folder = os.path.dirname(setting.file.partition("{")[0])
         if folder and not os.path.normpath(path).startswith(os.path.join(os.path.normpath(folder), "")):
             raise RecipientError(f'"{shown(path)}" leads out of {folder}', place, "correct the cell")
-        written_in = os.path.relpath(self.campaign.folder_of("attachments", number, "file"), self.campaign.project.folder)
+        written_in = self.written_in[number]
         path = os.path.normpath(os.path.join(written_in, path)) if written_in != os.curdir else path
         name = None
         if setting.name is not None:
@@ -339,10 +348,14 @@ class Composer:
         """The text made from the HTML, None where the campaign wants none."""
         if self.campaign.text == "none":
             return None
+        if self._made[0] == html.text:
+            # Where no cell reaches the HTML it is the same for everybody.
+            return self._made[1]
         if (tags := html.text.count("<")) > MOST_TAGS:
             raise TemplateError(f"the HTML has {tags:,} tags; text is made from {MOST_TAGS:,} at most", self._place_of(("html",), line),
                                 "make it smaller, add a `text` template, or say `text: none`")
-        return plain_body(plain_text(html.text))
+        self._made = html.text, plain_body(plain_text(html.text))
+        return self._made[1]
 
     def _not_empty(self, html, text, line):
         if self.text is None and text is not None and _is_blank(text) and not _is_blank(html):
@@ -398,27 +411,27 @@ class Composer:
                 self._frames.clear()
             self._frames[shape] = self._frame(*shape)
         leaf = iter(leaves)
-        parts = [next(leaf) if octets is None else octets for octets in self._frames[shape]]
+        parts = [octets if isinstance(octets, bytes) else next(leaf) for octets in self._frames[shape]]
         if not parts[-1].endswith(b"\r\n"):
             # A message ends with CRLF; a soft line break keeps a lone quoted-printable text as it is.
             parts.append(b"=\r\n" if bodies[0][1] == b"quoted-printable" else b"\r\n")
         return parts
 
     def _frame(self, bodies, pictures, files):
-        """A message of this shape, with None in the place of each body, of each of the row's pictures and of each file."""
-        levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", None] for kind, encoding in bodies]
+        """A message of this shape, with BODY in the place of each body, and FILE in that of each of the row's pictures and files."""
+        levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", BODY] for kind, encoding in bodies]
         level, kind = levels[0], b"text/" + bodies[0][0].encode("ascii")
         if len(levels) > 1:
             level, kind = self._multipart("alternative", levels), b"multipart/alternative"
         if self.image_parts or pictures:
-            level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[None] * pictures))], b'; type="' + kind + b'"')
+            level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[FILE] * pictures))], b'; type="' + kind + b'"')
         if files:
-            level = self._multipart("mixed", [level, *[[None]] * files])
-        if level[-1] is not None:
+            level = self._multipart("mixed", [level, *[[FILE]] * files])
+        if level[-1] is not BODY:
             level.append(b"\r\n")
         frame = []
         for octets in level:
-            if octets is not None and frame and frame[-1] is not None and len(frame[-1]) + len(octets) <= MOST_JOINED:
+            if type(octets) is bytes and frame and type(frame[-1]) is bytes and len(frame[-1]) + len(octets) <= MOST_JOINED:
                 frame[-1] += octets
             else:
                 frame.append(octets)
@@ -426,10 +439,28 @@ class Composer:
 
     def _multipart(self, level, parts, more=b""):
         boundary = self.boundaries[level]
-        joined = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
+        written = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
         for part in parts:
-            joined += [b"--", boundary, b"\r\n", *part, b"\r\n"]
-        return [*joined, b"--", boundary, b"--"]
+            written += [b"--", boundary, b"\r\n", *part]
+            if part[-1] is not FILE and not isinstance(part[-1], Block):
+                written.append(b"\r\n")
+        return [*written, b"--", boundary, b"--"]
+
+
+def _whole(parts):
+    """All of a message's parts: what is between two Blocks is looked at now."""
+    blocks, between = [], []
+    for part in parts:
+        if not isinstance(part, Block):
+            between.append(part)
+            continue
+        if between:
+            blocks.append(checked(b"".join(between)))
+            between = []
+        blocks.append(part)
+    if between:
+        blocks.append(checked(b"".join(between)))
+    return joined(blocks)
 
 
 def _without_quotes(source):

@@ -4,6 +4,7 @@ A File is what preflight needs to know of one: which octets, under which name. I
 wants it; the last ones are kept, so that the same file for many recipients is read once and never are all held.
 """
 
+import functools
 import hashlib
 import mimetypes
 import os
@@ -12,6 +13,7 @@ from collections import OrderedDict, namedtuple
 from postroom.address import CONTROL, code_point, shown
 from postroom.compose import mime
 from postroom.errors import CampaignError
+from postroom.message import Block, checked
 from postroom.read.campaign import MOST_FILE_OCTETS
 
 MOST_KEPT_OCTETS = 64 << 20
@@ -44,21 +46,20 @@ class Files:
                 self._looked.popitem(last=False)
         return File(real, name, media_type, content_id, self._looked[identity], state.st_size)
 
-    def part(self, file: File, place) -> bytes:
-        """Headers and base64 body of a file's MIME part, without a line end behind it.
+    def part(self, file: File, place) -> Block:
+        """Headers and base64 body of a file's MIME part, in whole lines: checked once however many mails it goes into.
 
         Raises CampaignError where the file is no longer the one that was looked at.
         """
         if file.octets is not None:
-            return part_head(file) + mime.base64_lines(file.octets)
+            return _part(file, file.octets)
         if file in self._parts:
             self._parts.move_to_end(file)
             return self._parts[file]
         octets = self.project.read(file.path, place, MOST_FILE_OCTETS)
         if hashlib.sha256(octets).hexdigest() != file.sha256:
             raise CampaignError(f'"{shown(file.name)}" changed while it was used', place, "run again when it is at rest")
-        part = part_head(file) + mime.base64_lines(octets)
-        self._parts[file] = part
+        part = self._parts[file] = _part(file, octets)
         self._kept += len(part)
         while self._kept > MOST_KEPT_OCTETS and len(self._parts) > 1:
             self._kept -= len(self._parts.popitem(last=False)[1])
@@ -70,11 +71,19 @@ def encoded_size(file: File) -> int:
     return len(part_head(file)) + -(-file.size // 3) * 4 * 78 // 76 + 2
 
 
+def _part(file, octets):
+    return checked(part_head(file) + mime.base64_lines(octets) + b"\r\n")
+
+
 def part_head(file: File) -> bytes:
-    lines = [mime.content_type(file.media_type, file.name), b"Content-Transfer-Encoding: base64\r\n",
-             mime.disposition("inline" if file.content_id else "attachment", file.name)]
-    if file.content_id:
-        lines.append(f"Content-ID: <{file.content_id}>\r\n".encode("ascii"))
+    return _part_head(file.media_type, file.name, file.content_id)
+
+
+@functools.lru_cache(maxsize=1024)
+def _part_head(media_type, name, content_id):
+    lines = [mime.content_type(media_type, name), b"Content-Transfer-Encoding: base64\r\n", mime.disposition("inline" if content_id else "attachment", name)]
+    if content_id:
+        lines.append(f"Content-ID: <{content_id}>\r\n".encode("ascii"))
     return b"".join(lines) + b"\r\n"
 
 

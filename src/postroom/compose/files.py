@@ -13,6 +13,7 @@ from collections import OrderedDict, namedtuple
 from postroom.address import CONTROL, code_point, shown
 from postroom.compose import mime
 from postroom.errors import CampaignError
+from postroom.message import Block, checked
 from postroom.read.campaign import MOST_FILE_OCTETS
 
 MOST_KEPT_OCTETS = 64 << 20
@@ -45,20 +46,20 @@ class Files:
                 self._looked.popitem(last=False)
         return File(real, name, media_type, content_id, self._looked[identity], state.st_size)
 
-    def part(self, file: File, place) -> bytes:
-        """Headers and base64 body of a file's MIME part, without a line end behind it.
+    def part(self, file: File, place) -> Block:
+        """Headers and base64 body of a file's MIME part, with the line end that stands in front of the next boundary.
 
         Raises CampaignError where the file is no longer the one that was looked at.
         """
         if file.octets is not None:
-            return part_head(file) + mime.base64_lines(file.octets)
+            return _part(file, file.octets)
         if file in self._parts:
             self._parts.move_to_end(file)
             return self._parts[file]
         octets = self.project.read(file.path, place, MOST_FILE_OCTETS)
         if hashlib.sha256(octets).hexdigest() != file.sha256:
             raise CampaignError(f'"{shown(file.name)}" changed while it was used', place, "run again when it is at rest")
-        part = part_head(file) + mime.base64_lines(octets)
+        part = _part(file, octets)
         self._parts[file] = part
         self._kept += len(part)
         while self._kept > MOST_KEPT_OCTETS and len(self._parts) > 1:
@@ -73,6 +74,10 @@ def encoded_size(file: File) -> int:
 
 def part_head(file: File) -> bytes:
     return _part_head(file.media_type, file.name, file.content_id)
+
+
+def _part(file, octets):
+    return checked(b"".join((part_head(file), mime.base64_lines(octets), b"\r\n")))
 
 
 @functools.lru_cache(maxsize=1024)

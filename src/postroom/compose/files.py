@@ -47,7 +47,7 @@ class Files:
         return File(real, name, media_type, content_id, self._looked[identity], state.st_size)
 
     def part(self, file: File, place) -> Block:
-        """Headers and base64 body of a file's MIME part, with the line end that stands in front of the next boundary.
+        """Headers and base64 body of a file's MIME part, in whole lines: checked once however many mails it goes into.
 
         Raises CampaignError where the file is no longer the one that was looked at.
         """
@@ -59,8 +59,7 @@ class Files:
         octets = self.project.read(file.path, place, MOST_FILE_OCTETS)
         if hashlib.sha256(octets).hexdigest() != file.sha256:
             raise CampaignError(f'"{shown(file.name)}" changed while it was used', place, "run again when it is at rest")
-        part = _part(file, octets)
-        self._parts[file] = part
+        part = self._parts[file] = _part(file, octets)
         self._kept += len(part)
         while self._kept > MOST_KEPT_OCTETS and len(self._parts) > 1:
             self._kept -= len(self._parts.popitem(last=False)[1])
@@ -72,12 +71,12 @@ def encoded_size(file: File) -> int:
     return len(part_head(file)) + -(-file.size // 3) * 4 * 78 // 76 + 2
 
 
+def _part(file, octets):
+    return checked(part_head(file) + mime.base64_lines(octets) + b"\r\n")
+
+
 def part_head(file: File) -> bytes:
     return _part_head(file.media_type, file.name, file.content_id)
-
-
-def _part(file, octets):
-    return checked(b"".join((part_head(file), mime.base64_lines(octets), b"\r\n")))
 
 
 @functools.lru_cache(maxsize=1024)

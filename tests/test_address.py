@@ -1,12 +1,14 @@
 """One mailbox out of a text, and nothing that hides in it."""
 
+import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from postroom.address import INVISIBLE, AddressError, folded, parse_mailbox
+from postroom import address
+from postroom.address import INVISIBLE, AddressError, checked_address, folded, parse_mailbox
 
 
 @pytest.mark.parametrize(("text", "name", "address"), [
@@ -60,6 +62,27 @@ def test_any_text_is_one_safe_address_or_none(text):
         assert len(mailbox.local.encode()) <= 64 and mailbox.local == unicodedata.normalize("NFC", mailbox.local)
         assert not any(character in mailbox.name for character in "\r\n\0\u2028\u2029\x85")
         assert folded(folded(mailbox.address)) == folded(mailbox.address)
+
+
+LOCALS = st.text(st.sampled_from("aZ09.!#$%&'*+/=?^_`{|}~-@\" ü"), max_size=8) | st.sampled_from(["Postmaster", "INFO", "infos", "a" * 64, "a" * 65])
+DOMAINS = (st.text(st.sampled_from("aZ09.-_ü"), max_size=12) | st.builds("{}.{}".format, st.from_regex("[a-zA-Z0-9-]{1,8}", fullmatch=True), st.sampled_from(["com", "De", "test", "invalid", "c0m", "1"]))
+           | st.sampled_from(["example.com", "Example.COM", "xn--r8jz45g.jp", "XN--R8JZ45G.jp", "localhost", "mail.local", "b." * 125 + "com", "a" * 63 + ".com", "a" * 64 + ".com", "127.0.0.1"]))
+
+
+@given(LOCALS, DOMAINS)
+@example("a" * 64, ".".join(["b" * 60] * 3) + ".example")
+def test_a_plain_address_is_read_as_the_validator_reads_it(local, domain):
+    def read():
+        checked_address.cache_clear()
+        try:
+            return checked_address(f"{local}@{domain}")
+        except AddressError as error:
+            return str(error)
+
+    quick = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(address, "PLAIN", re.compile("(?!)"))
+        assert quick == read()
 
 
 def test_every_invisible_character_of_unicode_is_known():

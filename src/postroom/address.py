@@ -16,6 +16,10 @@ INVISIBLE = re.compile("[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u
 TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_LOCAL = 64  # octets; RFC 5321 section 4.5.3.1.1
 MOST_ADDRESS = 1000  # characters that are looked at: far more than the 254 of an address, before anything takes longer over more of them
+MOST_OCTETS = 254  # of an address; RFC 5321 section 4.5.3.1.3 (erratum 1690)
+# Nearly every address there is: atoms with dots between them (RFC 5322 section 3.2.3), at a domain of plain letters.
+ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]++"
+PLAIN = re.compile(rf"({ATOMS}(?:\.{ATOMS})*+)@([A-Za-z0-9.-]++)")
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')  # RFC 5322 section 3.2.4
 
 # Mail to these stays inside a company or a test bench; email-validator would refuse them as undeliverable.
@@ -56,9 +60,9 @@ def parse_mailbox(text: str) -> Mailbox | None:
     name, address = name.strip(), address.strip()
     if not address:
         return None
-    if quoted := QUOTED.fullmatch(name):
+    if name and (quoted := QUOTED.fullmatch(name)):
         name = unescaped(quoted[1]).strip()
-    if found := CONTROL.search(name):
+    if name and (found := CONTROL.search(name)):
         raise AddressError(f"the name holds a control character ({code_point(found[0])})")
     local, domain = checked_address(address)
     return Mailbox(name, local, domain)
@@ -67,6 +71,11 @@ def parse_mailbox(text: str) -> Mailbox | None:
 @functools.lru_cache(maxsize=1024)
 def checked_address(address: str) -> tuple[str, str]:
     """Local part as written (NFC) and A-label domain of one bare address. Raises AddressError with the reason."""
+    if plain := PLAIN.fullmatch(address):
+        # The validator takes 35 µs, and would say no more than this of whoever is at a domain that it has seen.
+        local, domain = plain.groups()
+        if len(local) <= MOST_LOCAL and len(address) <= MOST_OCTETS and local.lower() not in _roles() and (known := _plain_domain(domain)):
+            return local, known
     if len(address) > MOST_ADDRESS:
         raise AddressError(f'"{shown(address)}" is not a mail address: it has {len(address):,} characters, 254 at most may')
     if found := CONTROL.search(address) or INVISIBLE.search(address):
@@ -149,6 +158,24 @@ def shown(text: str) -> str:
     if not text.isprintable():
         text = TURNING.sub(_escaped, CONTROL.sub(_escaped, text))
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain_domain(domain):
+    """A domain of ASCII letters as the validator has it, None where that refuses it or may read other letters in it."""
+    validate, refused = _validator()
+    try:
+        return None if "xn--" in domain.lower() else validate(f"a@{domain}", check_deliverability=False, strict=True).ascii_domain.lower()
+    except refused:
+        return None
+
+
+@functools.cache
+def _roles():
+    """Names, such as `postmaster`, whose case the validator takes away (RFC 2142)."""
+    from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
+
+    return frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
@@ -123,9 +123,24 @@ class Composer:
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
 
+    @property
+    def files_vary(self) -> bool:
+        """Whether rows have attachments of their own."""
+        return len(self.shared) < len(self.campaign.attachments)
+
+    def read_so_far(self) -> list[dict]:
+        """All that compiling and rendering has read of templates, and of pictures that stand in them; for learn() in another process."""
+        return [*(loader.sources for loader in self.templates.loaders), *([self.embedder.unvarying] if self.embedder else [])]
+
+    def learn(self, read: list[dict]) -> None:
+        """What another process read of this campaign counts as if it had been read here."""
+        for mine, theirs in zip(self.read_so_far(), read, strict=True):
+            for name, value in theirs.items():
+                mine.setdefault(name, value)
+
     def varying_files(self, row: dict, line: int) -> str:
         """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
-        if len(self.shared) == len(self.campaign.attachments):
+        if not self.files_vary:
             return ""
         return repr([file and file[:3] for file in self.attachments(row, line)])
 
@@ -173,9 +188,9 @@ class Composer:
         date: seconds since the epoch, for Date. utc_offset: its zone, for the repeat of an earlier mail; None: the campaign's.
         """
         message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
-        zone = self.campaign.zone if utc_offset is None else datetime.timezone(datetime.timedelta(seconds=utc_offset))
-        moment = datetime.datetime.fromtimestamp(date, zone) if zone else datetime.datetime.fromtimestamp(date).astimezone()
-        head = [b"Date: ", mime.date(moment).encode("ascii"), b"\r\n", mime.address_header("From", [rendered.from_])]
+        moment = self._moment(date, utc_offset)
+        # Date is the first line: dated() writes another in its place.
+        head = [*_date_line(moment), mime.address_header("From", [rendered.from_])]
         for name, mailboxes in (("Reply-To", rendered.reply_to), ("To", rendered.to), ("Cc", rendered.cc)):
             if mailboxes:
                 head.append(mime.address_header(name, mailboxes))
@@ -191,8 +206,13 @@ class Composer:
         # The row's own address first: where a relay takes only so many in a transaction, the copies are the ones who wait.
         order = dict.fromkeys([rendered.own.lower(), *(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))])
         envelope = Envelope(rendered.from_.address, tuple(mailboxes[address] for address in order), rendered.own)
-        offset = int(moment.utcoffset().total_seconds())
-        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
+        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, _offset(moment))
+
+    def dated(self, message: Message, date: int) -> Message:
+        """The same message as message() makes it for another date."""
+        moment = self._moment(date, None)
+        octets = b"".join([*_date_line(moment), message.octets[message.octets.index(b"\r\n") + 2:]])
+        return replace(message, octets=octets, date=date, utc_offset=_offset(moment))
 
     # Compiling
 
@@ -341,6 +361,10 @@ class Composer:
 
     # Octets
 
+    def _moment(self, date, utc_offset):
+        zone = self.campaign.zone if utc_offset is None else datetime.timezone(datetime.timedelta(seconds=utc_offset))
+        return datetime.datetime.fromtimestamp(date, zone) if zone else datetime.datetime.fromtimestamp(date).astimezone()
+
     def _most_octets(self, head, html, text, files):
         # Base64 is the longest that a body can become, as the shorter encoding is taken. A character of a header becomes at most
         # six octets and its share of the encoded words' frames.
@@ -367,6 +391,14 @@ class Composer:
         for part in parts:
             joined += [b"--", boundary, b"\r\n", *part, b"\r\n"]
         return [*joined, b"--", boundary, b"--"]
+
+
+def _date_line(moment):
+    return b"Date: ", mime.date(moment).encode("ascii"), b"\r\n"
+
+
+def _offset(moment):
+    return int(moment.utcoffset().total_seconds())
 
 
 def _without_quotes(source):

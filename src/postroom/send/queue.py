@@ -54,7 +54,8 @@ class Queue:
         """At most so many messages that leave next."""
         taken = []
         while len(taken) < most and self:
-            taken.append(self._again.popleft())
+            # Whoever waited here for a quota has a Date of hours ago.
+            taken.append(self._departures.fresh(self._again.popleft()))
         return taken
 
     def put_back(self, messages: list[Message]) -> None:

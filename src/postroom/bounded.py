@@ -43,6 +43,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         # Without the optimizer, which computes what is constant while it compiles.
         super().__init__(optimized=False, **options)
         self.meter = meter or Meter()
+        self.written: set[str] = set()  # what stands in its templates outside of all tags, as rendering puts it out
         self.code_generator_class, self.template_class = _Code, _Template
         self.filters |= growing.filters(self)
         self.filters[EACH] = self.each
@@ -80,6 +81,10 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def concat(self, parts: Iterable[str]) -> str:
         """What a macro, a block or a template has put out, in one piece."""
         return "".join(self.parts(parts))
+
+    def make_globals(self, d: dict | None) -> dict:
+        """A template's globals. A plain dict: Jinja2's own ChainMap takes longer to copy, for each rendering, than a short template takes to render."""
+        return {**self.globals, **(d or {})}
 
     def parts(self, parts: Iterable[str]) -> list[str]:
         """The parts as a list; together they are within the bound."""
@@ -211,6 +216,11 @@ class _Code(CodeGenerator):
         self.write(")")
         return None
 
+    def _output_const_repr(self, group):
+        text = "".join(group)
+        self.environment.written.add(text)
+        return super()._output_const_repr([text])
+
     def _output_child_to_const(self, node, frame, finalize):
         # Anything else would be computed while it compiles, at no place that an error could name.
         if not isinstance(node, (nodes.TemplateData, nodes.Const)):
@@ -232,10 +242,10 @@ class _Code(CodeGenerator):
 class _Template(jinja2.Template):
     """A template whose output is bounded as it comes; as a module too: an import runs it and holds what it puts out."""
 
-    def text(self, variables: dict) -> str:
-        """What it puts out. Raises whatever a template may, with a traceback in its own lines."""
+    def pieces(self, variables: dict) -> list[str]:
+        """What it puts out, as it came. Raises whatever a template may, with a traceback in its own lines."""
         try:
-            return self.environment.concat(self.root_render_func(self.new_context(dict(variables))))
+            return self.environment.parts(self.root_render_func(self.new_context(variables)))
         except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
             self.environment.handle_exception()
 

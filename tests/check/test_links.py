@@ -1,8 +1,11 @@
 """Links of a mail: what a cell may begin one with, and what its template's author should look at."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import CAMPAIGN
+from postroom.check import links
 from postroom.check.links import Links, odd_links
 from running import postroom
 
@@ -39,6 +42,24 @@ def test_a_link_that_is_relative_a_placeholder_or_opened_is_none_of_them(cell):
     ('<!-- {{ note }} -->', '<!-- <a href="javascript:x"> -->', {"note": '<a href="javascript:x">'})])
 def test_what_is_no_link_or_begins_in_the_template_is_no_fault(template, html, row):
     assert of_cells(template, html, **row) == []
+
+
+SOUP = st.lists(st.sampled_from(["<a ", "<A\n", "<img/", "<!--[if mso]>", "<![endif]-->", "<!--", "-->", "<b>", "</a>", ">", "<", "/", "href", "HREF", "data-href", "xlink:href", "src", "style", "action", "=", "==",
+                                 " = ", "\t=", '"', "'", '=" ', "javascript:", "JavaScript&colon;", "&#106;avascript:", "java\tscript:", "https://x", "HTTP:", "mailto:", "x:y", "&", "#", "\0", "\x01", " ", "é", "1", ":"]), max_size=14).map("".join)
+
+
+@settings(max_examples=1000)
+@given(SOUP, st.sampled_from(["", "<a href=", '<a href="', "<img src='", "<a x=1 HREF =", '<form action="\x02']))
+def test_no_parser_is_asked_only_where_it_would_find_none(html, begin):
+    html = f"{begin}{html}>"
+
+    assert not list(links._odd(html)) or links.MAY_BE_ODD.search(html)
+
+
+def test_a_newsletter_of_common_links_asks_no_parser():
+    html = '<p style="color:red"><a href="https://x/?a=b">1</a><a href=\'mailto:a@b\'><img src="cid:logo" alt="Logo"><a href="#top"><img src=//x/y.png><a HREF="HTTP://x"></p>'
+
+    assert not links.MAY_BE_ODD.search(html)
 
 
 def test_the_row_and_the_column_are_named_and_nothing_is_sent(folder, relay):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
+from postroom.compose.bodies import Body, Encoder, plain_body
 from postroom.compose.embed import Embedder
 from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
@@ -25,6 +26,7 @@ ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
 MOST_HEADER, MOST_URL = 10_000, 900
+MOST_FRAMES, MOST_JOINED = 100, 1000  # images are not copied into each
 MOST_TAGS = 100_000  # a parsed element takes some 400 octets
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
@@ -47,12 +49,20 @@ class Rendered:
     subject: str
     headers: tuple[tuple[str, str], ...]
     unsubscribe: tuple[str, ...]
-    html: str | None
-    text: str | None
+    html_body: Body | None
+    text_body: Body | None
     files: tuple[File, ...]
     pictures: tuple[File, ...]
     digest: str
     size: int
+
+    @property
+    def html(self) -> str | None:
+        return self.html_body and self.html_body.text
+
+    @property
+    def text(self) -> str | None:
+        return self.text_body and self.text_body.text
 
     @property
     def needs_smtputf8(self) -> bool:
@@ -161,25 +171,18 @@ class Composer:
         if not subject:
             raise RecipientError("the subject is empty", self._place_of(("subject",), line), "give every row a subject")
         headers = tuple((name, value) for name in self.campaign.headers if (value := self._header(("headers", name), context, line)))
-        html, pictures = self.embedder.embed(self.templates.render(self.html, context, line), line) if self.html else (None, ())
-        text = self.templates.render(self.text, context, line) if self.text else None
-        if self.text is None and self.campaign.text != "none":
-            if (tags := html.count("<")) > MOST_TAGS:
-                raise TemplateError(f"the HTML has {tags:,} tags; text is made from {MOST_TAGS:,} at most", self._place_of(("html",), line),
-                                    "make it smaller, add a `text` template, or say `text: none`")
-            text = plain_text(html)
+        html, pictures = self.embedder.embed(self.templates.body(self.html, context, line), line) if self.html else (None, ())
+        text = self.templates.body(self.text, context, line) if self.text else self._text_of(html, line)
         self._not_empty(html, text, line)
         files = self.attachments(row, line)
-        all_files = [file[1:5] for file in (*files, *pictures)]
-        said = (key, own.address, sender, *fields.values(), subject, headers, links, html, text, all_files or ())
-        digest = hashlib.sha256(repr((self.static_digest, said)).encode("utf-8", "surrogatepass")).hexdigest()
-        return Rendered(key, line, own.address, sender, **fields, subject=subject, headers=headers, unsubscribe=links, html=html,
-                        text=text, files=files, pictures=pictures, digest=digest,
-                        size=self._most_octets((subject, headers, links, fields), html, text, (*files, *pictures)))
+        head = _head(key, own, ((sender,), *fields.values()), subject, headers, links, (*files, *pictures))
+        return Rendered(key, line, own.address, sender, **fields, subject=subject, headers=headers, unsubscribe=links, html_body=html,
+                        text_body=text, files=files, pictures=pictures, digest=self._digest(head, html, text),
+                        size=self._most_octets(head, html, text, (*files, *pictures)))
 
     def message_id(self, key: str, domain: str, repeat: int = 0) -> str:
         """One per recipient and edition: a repeat of the same mail is recognised by whoever has it already."""
-        identity = json.dumps([self.campaign.name, self.campaign.edition, key, repeat])
+        identity = f"{self.identity}, {json.dumps(key)}, {json.dumps(repeat)}]"
         return f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}"
 
     def message(self, rendered: Rendered, date: int, utc_offset: int | None = None, repeat: int = 0) -> Message:
@@ -188,9 +191,9 @@ class Composer:
         date: seconds since the epoch, for Date. utc_offset: its zone, for the repeat of an earlier mail; None: the campaign's.
         """
         message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
-        moment = self._moment(date, utc_offset)
+        date_header, offset = self._date_header(date, utc_offset)
         # Date is the first line: dated() writes another in its place.
-        head = [*_date_line(moment), mime.address_header("From", [rendered.from_])]
+        head = [date_header, self._from_header(rendered.from_)]
         for name, mailboxes in (("Reply-To", rendered.reply_to), ("To", rendered.to), ("Cc", rendered.cc)):
             if mailboxes:
                 head.append(mime.address_header(name, mailboxes))
@@ -201,18 +204,14 @@ class Composer:
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
         octets = b"".join([*head, self.static_head, *self._parts(rendered)])
-        mailboxes = {mailbox.address.lower(): mailbox.address for mailbox in (*rendered.bcc, *rendered.cc, *rendered.to)}
-        mailboxes[rendered.own.lower()] = rendered.own
-        # The row's own address first: where a relay takes only so many in a transaction, the copies are the ones who wait.
-        order = dict.fromkeys([rendered.own.lower(), *(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))])
-        envelope = Envelope(rendered.from_.address, tuple(mailboxes[address] for address in order), rendered.own)
-        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, _offset(moment))
+        envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
+        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
 
     def dated(self, message: Message, date: int) -> Message:
         """The same message as message() makes it for another date."""
-        moment = self._moment(date, None)
-        octets = b"".join([*_date_line(moment), message.octets[message.octets.index(b"\r\n") + 2:]])
-        return replace(message, octets=octets, date=date, utc_offset=_offset(moment))
+        header, offset = self._date_header(date, None)
+        octets = header + message.octets[message.octets.index(b"\r\n") + 2:]
+        return replace(message, octets=octets, date=date, utc_offset=offset)
 
     # Compiling
 
@@ -257,14 +256,20 @@ class Composer:
 
     def _compile(self):
         identity = json.dumps([self.campaign.name, self.campaign.edition])
+        self.identity = identity[:-1]
         mark = hashlib.sha256(identity.encode()).hexdigest()[:24]
         # "=_" can stand in no quoted-printable and no base64 body, so no text can hold a boundary.
         self.boundaries = {level: f"=_{mark}_{level}".encode("ascii") for level in ("mixed", "related", "alternative")}
         self.static_head = PRECEDENCE[self.campaign.kind] + b"MIME-Version: 1.0\r\n"
         self.image_parts = [self.files.part(file, self.campaign.place("images", file.content_id)) for file in self.images]
         self.static_digest = hashlib.sha256(repr((self.campaign.name, self.campaign.edition, self.campaign.kind,
-                                                  [file[1:5] for file in self.images])).encode()).hexdigest()
+                                                  [file[1:5] for file in self.images])).encode()).digest()
         self.image_octets = sum(map(len, self.image_parts)) + 100 * len(self.image_parts)
+        self.encoders = [(kind, Encoder(template.environment.written if template else set())) for kind, template in (("plain", self.text), ("html", self.html))]
+        self._frames = {}
+        self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
+        self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
+        self._dated = self._from = (None, None)  # the last Date and From, which many messages share
 
     # Rendering
 
@@ -300,17 +305,22 @@ class Composer:
         return tuple(links)
 
     def _mailboxes(self, field, context, line):
-        found = (self._mailbox((field, number), context, line) for number in range(len(getattr(self.campaign, field) or ())))
-        return tuple(mailbox for mailbox in found if mailbox is not None)
+        names = self._names[field]
+        return tuple(mailbox for name in names if (mailbox := self._mailbox(name, context, line)) is not None) if names else ()
 
     def _mailbox(self, name, context, line):
+        if name in self._unvarying:
+            return self._unvarying[name]
         value = self._header(name, context, line)
         try:
-            return parse_mailbox(value)
+            mailbox = parse_mailbox(value)
         except AddressError as error:
             guilty = [column for column, cell in context["row"].items() if "@" in cell and cell.strip() in value]
             place = Place(self.table.file, line, ", ".join(guilty)) if guilty else self._place_of(name, line)
             raise RecipientError(str(error), place, "correct the cell or the campaign") from None
+        if isinstance(self.small[name], str):
+            self._unvarying[name] = mailbox
+        return mailbox
 
     def _header(self, name, context, line):
         """A value for a header: rendered, trimmed, without any line break or control character."""
@@ -347,12 +357,21 @@ class Composer:
             name = self._header(("attachments", number, "name"), context, line)
         return self.files.look(path, place, name, setting.type)
 
+    def _text_of(self, html, line):
+        """The text made from the HTML, None where the campaign wants none."""
+        if self.campaign.text == "none":
+            return None
+        if (tags := html.text.count("<")) > MOST_TAGS:
+            raise TemplateError(f"the HTML has {tags:,} tags; text is made from {MOST_TAGS:,} at most", self._place_of(("html",), line),
+                                "make it smaller, add a `text` template, or say `text: none`")
+        return plain_body(plain_text(html.text))
+
     def _not_empty(self, html, text, line):
-        if self.text is None and text is not None and not text.strip() and html.strip():
+        if self.text is None and text is not None and _is_blank(text) and not _is_blank(html):
             raise TemplateError("the plain text made from the HTML is empty for this row", self._place_of(("html",), line),
                                 "give its images an alt text, add a `text` template, or say `text: none`")
         for what, body in (("html", html), ("text", text)):
-            if body is not None and not body.strip():
+            if body is not None and _is_blank(body):
                 raise TemplateError(f"the {what} part is empty for this row", self._place_of((what,), line), "correct the template")
 
     def _place_of(self, path, line):
@@ -361,29 +380,71 @@ class Composer:
 
     # Octets
 
-    def _moment(self, date, utc_offset):
-        zone = self.campaign.zone if utc_offset is None else datetime.timezone(datetime.timedelta(seconds=utc_offset))
-        return datetime.datetime.fromtimestamp(date, zone) if zone else datetime.datetime.fromtimestamp(date).astimezone()
+    def _digest(self, head, html, text):
+        said = [head.encode("utf-8", "surrogatepass"), *(body and body.octets for body in (html, text))]
+        sizes = repr([octets and len(octets) for octets in said]).encode()
+        return hashlib.sha256(b"".join([self.static_digest, sizes, *filter(None, said)])).hexdigest()
 
     def _most_octets(self, head, html, text, files):
         # Base64 is the longest that a body can become, as the shorter encoding is taken. A character of a header becomes at most
         # six octets and its share of the encoded words' frames.
-        bodies = sum(len(body.encode()) * 4 // 3 * 78 // 76 + 400 for body in (html, text) if body is not None)
-        return 4000 + 10 * len(repr(head)) + bodies + self.image_octets + sum(encoded_size(file) + 100 for file in files)
+        bodies = sum(len(body.octets) * 4 // 3 * 78 // 76 + 400 for body in (html, text) if body is not None)
+        return 4000 + 10 * len(head) + bodies + self.image_octets + sum(encoded_size(file) + 100 for file in files)
+
+    def _date_header(self, date, utc_offset):
+        """The header, and its zone's seconds east of UTC."""
+        known, header = self._dated
+        if known != (date, utc_offset):
+            zone = self.campaign.zone if utc_offset is None else datetime.timezone(datetime.timedelta(seconds=utc_offset))
+            moment = datetime.datetime.fromtimestamp(date, zone) if zone else datetime.datetime.fromtimestamp(date).astimezone()
+            header = f"Date: {mime.date(moment)}\r\n".encode("ascii"), int(moment.utcoffset().total_seconds())
+            self._dated = (date, utc_offset), header
+        return header
+
+    def _from_header(self, sender):
+        known, header = self._from
+        if known is not sender:
+            header = mime.address_header("From", [sender])
+            self._from = sender, header
+        return header
 
     def _parts(self, rendered):
         """Content-Type and body of the whole message, as a list of octets: mixed(related(alternative(text, html), images), files)."""
-        bodies = [_text_part(kind, body) for kind, body in ((b"plain", rendered.text), (b"html", rendered.html)) if body is not None]
-        attached = [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
-        images = [*self.image_parts, *(self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures)]
-        level, kind = bodies[0], bodies[0][0].split(b";")[0].removeprefix(b"Content-Type: ")
-        if len(bodies) > 1:
-            level, kind = self._multipart("alternative", bodies), b"multipart/alternative"
-        if images:
-            level = self._multipart("related", [level, *([part] for part in images)], b'; type="' + kind + b'"')
-        if attached:
-            level = self._multipart("mixed", [level, *([part] for part in attached)])
-        return _with_final_line_end(level)
+        bodies = [(kind, *encoder.encoded(body)) for (kind, encoder), body in zip(self.encoders, (rendered.text_body, rendered.html_body)) if body is not None]
+        leaves = [octets for *_, octets in bodies]
+        leaves += [self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures]
+        leaves += [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
+        shape = tuple((kind, encoding) for kind, encoding, _ in bodies), len(rendered.pictures), len(rendered.files)
+        if shape not in self._frames:
+            if len(self._frames) > MOST_FRAMES:
+                self._frames.clear()
+            self._frames[shape] = self._frame(*shape)
+        leaf = iter(leaves)
+        parts = [next(leaf) if octets is None else octets for octets in self._frames[shape]]
+        if not parts[-1].endswith(b"\r\n"):
+            # A message ends with CRLF; a soft line break keeps a lone quoted-printable text as it is.
+            parts.append(b"=\r\n" if bodies[0][1] == b"quoted-printable" else b"\r\n")
+        return parts
+
+    def _frame(self, bodies, pictures, files):
+        """A message of this shape, with None in the place of each body, of each of the row's pictures and of each file."""
+        levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", None] for kind, encoding in bodies]
+        level, kind = levels[0], b"text/" + bodies[0][0].encode("ascii")
+        if len(levels) > 1:
+            level, kind = self._multipart("alternative", levels), b"multipart/alternative"
+        if self.image_parts or pictures:
+            level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[None] * pictures))], b'; type="' + kind + b'"')
+        if files:
+            level = self._multipart("mixed", [level, *[[None]] * files])
+        if level[-1] is not None:
+            level.append(b"\r\n")
+        frame = []
+        for octets in level:
+            if octets is not None and frame and frame[-1] is not None and len(frame[-1]) + len(octets) <= MOST_JOINED:
+                frame[-1] += octets
+            else:
+                frame.append(octets)
+        return frame
 
     def _multipart(self, level, parts, more=b""):
         boundary = self.boundaries[level]
@@ -393,14 +454,6 @@ class Composer:
         return [*joined, b"--", boundary, b"--"]
 
 
-def _date_line(moment):
-    return b"Date: ", mime.date(moment).encode("ascii"), b"\r\n"
-
-
-def _offset(moment):
-    return int(moment.utcoffset().total_seconds())
-
-
 def _without_quotes(source):
     """`"{{ name }}" <{{ email }}>` without its quotes: they are the campaign's, so that quotes in the cell are the cell's own."""
     found = re.fullmatch(r'\s*"(.*\{.*)"\s*(<.*)', source, re.DOTALL)
@@ -408,14 +461,20 @@ def _without_quotes(source):
     return source if found is None or '"' in written or "\\" in written else f"{found[1]} {found[2]}"
 
 
-def _text_part(kind, text):
-    encoding, octets = mime.body(text)
-    return [b"Content-Type: text/" + kind + b"; charset=utf-8\r\nContent-Transfer-Encoding: " + encoding + b"\r\n\r\n", octets]
+def _head(key, own, fields, subject, headers, links, files):
+    """All but the bodies, without a doubt about where one value ends: for the digest, and as a measure of the headers' length."""
+    mailboxes = [[(mailbox.name, mailbox.local, mailbox.domain) for mailbox in field] for field in fields]
+    return repr((key, own.address, mailboxes, subject, headers, links, [file[1:5] for file in files]))
 
 
-def _with_final_line_end(parts):
-    """A message ends with CRLF; a soft line break keeps a lone quoted-printable text as it is."""
-    if parts[-1].endswith(b"\r\n"):
-        return parts
-    lone_text = b"quoted-printable" in parts[0]
-    return [*parts, b"=\r\n" if lone_text else b"\r\n"]
+def _recipients(rendered):
+    """The envelope's. The row's own address first: where a relay takes only so many in a transaction, the copies are the ones who wait."""
+    first = rendered.own.lower()
+    written = {mailbox.address.lower(): mailbox.address for mailbox in (*rendered.bcc, *rendered.cc, *rendered.to)}
+    written[first] = rendered.own
+    order = dict.fromkeys([first, *(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))])
+    return tuple(written[address] for address in order)
+
+
+def _is_blank(body):
+    return not body.text or body.text.isspace()

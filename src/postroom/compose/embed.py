@@ -12,6 +12,7 @@ from collections import OrderedDict
 from urllib.parse import unquote, unquote_to_bytes
 
 from postroom.address import CONTROL, shown
+from postroom.compose.bodies import Body, replaced
 from postroom.compose.files import File, Files, guessed_type
 from postroom.compose.img_src import local_sources, value_of
 from postroom.errors import Place, PostroomError, TemplateError
@@ -38,23 +39,22 @@ class Embedder:
         self._known = OrderedDict()  # src as written -> File, or None where it stays as it is
         self._kept = 0
 
-    def embed(self, html: str, row: int) -> tuple[str, tuple[File, ...]]:
-        """`html` with cid: in place of every local src and nothing else changed, and the pictures that it needs, each once.
+    def embed(self, body: Body, row: int) -> tuple[Body, tuple[File, ...]]:
+        """The HTML with cid: in place of every local src and nothing else changed, and the pictures that it needs, each once.
 
         Those in `images` are not among them. The rendered HTML does not tell which part of a path a cell brought, so a cell
         may name any picture that the project may read, not only those in the folder that the template wrote in front of it.
         Raises TemplateError or CampaignError with the row, and with the template's line where the src stands there as it is.
         """
-        pieces, found, at = [], {}, 0
+        html, spans, found = body.text, [], {}
         for start, end in local_sources(html):
             file = self._file(html[start:end], row)
             if file is None:
                 continue
-            pieces += [html[at:start], "cid:", file.content_id]
-            at = end
+            spans.append((start, end, f"cid:{file.content_id}"))
             if file.path not in self.named:
                 found.setdefault(file.content_id, file)
-        return "".join([*pieces, html[at:]]) if pieces else html, tuple(found.values())
+        return replaced(body, spans, self.template.environment.written) if spans else body, tuple(found.values())
 
     def _file(self, written, row):
         if written in self._known:

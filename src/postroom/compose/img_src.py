@@ -48,7 +48,7 @@ def local_sources(html: str) -> list[tuple[int, int]]:
 def sources(html: str, last: int | None = None) -> Iterator[tuple[int, int]]:
     """Spans of the src values of all pictures, in their order. last: where the last tag that matters begins."""
     at, end, resume = 0, len(html), None
-    while True:
+    while last is None or at <= last:
         at = NO_PICTURE.match(html, at, end).end()
         if at == end:
             if resume is None:
@@ -66,8 +66,6 @@ def sources(html: str, last: int | None = None) -> Iterator[tuple[int, int]]:
             ends = RAW_ENDS[raw[1].lower()].search(html, begins, end)
             at = ends.start() if ends else end
         else:
-            if last is not None and at > last:
-                return
             at, span = _picture(html, at, end)
             if span:
                 yield span

@@ -17,6 +17,9 @@ from postroom.address import Mailbox
 FOLD, LONGEST = 78, 998  # RFC 5322 section 2.1.1
 ENCODED_WORD = 75  # RFC 2047 section 2, including the delimiters
 ENCODED_LINE = 76  # the same section: a line that holds an encoded word
+QUOTED_LINE = 76  # RFC 2045 section 6.7, rule 5
+# The C encoder does not count what it makes of a blank at the end of a line.
+OVERLONG = re.compile(rb"^(.{74,})(=20|=09)$", re.MULTILINE)
 ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # RFC 2231 section 7, without letters and digits
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -25,6 +28,8 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 
 def text_header(name: str, value: str) -> bytes:
     """An unstructured header such as Subject. value: no control characters; comes back equal after decoding."""
+    if value.isascii() and 0 < len(value) <= FOLD - len(name) - 2 and "  " not in value and "=?" not in value and value == value.strip():
+        return f"{name}: {value}\r\n".encode("ascii")
     tokens = re.findall(r"\s*\S+", value)
     plain = value.isascii() and "=?" not in value and len(name) + 2 + max(map(len, tokens), default=0) <= LONGEST
     return folded(name, tokens) if plain and "  " not in value else folded(name, encoded_words(value, len(name) + 2))
@@ -152,17 +157,25 @@ def body(text: str) -> tuple[bytes, bytes]:
 
     Line ends become CRLF. The octets end with CRLF only if the text ended with a line end.
     """
-    octets = text.replace("\r\n", "\n").replace("\r", "\n").encode()
-    base64_length = -(-len(octets) // 3) * 4 * 78 // 76
-    # Every octet over 126 takes three in quoted-printable: count before encoding twice.
-    if octets.isascii() or len(octets) + 2 * (len(octets) - len(octets.decode("ascii", "ignore"))) <= base64_length:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    octets = text.encode()
+    if is_shorter_quoted(text, octets):
         return b"quoted-printable", quoted_printable(octets)
     return b"base64", base64_lines(octets.replace(b"\n", b"\r\n"))
+
+
+def is_shorter_quoted(text: str, octets: bytes) -> bool:
+    """Whether quoted-printable of a text is no longer than base64, before either is made. octets: the text in UTF-8."""
+    # Every octet over 126 takes three in quoted-printable. A letter beyond ASCII has two octets, or one more for each that is counted here.
+    room, more = -(-len(octets) // 3) * 4 * 78 // 76 - len(octets), len(octets) - len(text)
+    return 4 * more <= room or 2 * (len(octets) - len(octets.decode("ascii", "ignore"))) <= room
 
 
 def quoted_printable(octets: bytes) -> bytes:
     """RFC 2045 section 6.7 by the C encoder; octets: LF line ends."""
     encoded = binascii.b2a_qp(octets, quotetabs=False, istext=True)
+    if b" \n" in octets or b"\t\n" in octets:
+        encoded = OVERLONG.sub(rb"\1=\n\2", encoded)
     return encoded.replace(b"\n", b"\r\n")
 
 

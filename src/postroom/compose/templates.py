@@ -11,9 +11,10 @@ import os
 import jinja2
 
 from postroom import filters
-from postroom.address import is_text, shown
+from postroom.address import shown
 from postroom.bounded import BoundedEnvironment
 from postroom.compose import syntax
+from postroom.compose.bodies import Body
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.meter import Meter, TooMuch
 from postroom.read.project import display
@@ -100,9 +101,14 @@ class Templates:
         """One template's output for one row. Raises TemplateError with template, line and row."""
         if isinstance(template, str):
             return template
+        return self.body(template, context, row).text
+
+    def body(self, template, context: dict, row: int) -> Body:
+        """The output of a template that varies, with its octets. Raises as render()."""
         self.meter.start()
         try:
-            return self._rendered(template, context, row)
+            pieces, text = self._rendered(template, context, row)
+            return Body(text, _encoded(text), pieces)
         except PostroomError as error:
             error.ends_it = self.meter.failed()
             error.where = error.where or self._place(error, template)
@@ -114,10 +120,8 @@ class Templates:
             return TemplateError(what, self._place(error, template, row), do)
 
         try:
-            text = template.text(context)
-            if not is_text(text):
-                raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself")
-            return text
+            pieces = template.pieces(context)
+            return pieces, "".join(pieces)
         except PostroomError:
             raise
         except TooMuch as error:
@@ -184,6 +188,13 @@ class Templates:
         if isinstance(error, jinja2.UndefinedError):
             return TemplateError(error.message, place, "correct the name, add the column, or give a default: {{ name | default('…') }}")
         return TemplateError(error.message or type(error).__name__, place, "correct the template")
+
+
+def _encoded(text):
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself") from None
 
 
 def variables(campaign, columns) -> list[str]:

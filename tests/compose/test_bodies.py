@@ -1,0 +1,121 @@
+"""Texts encoded in segments: the same octets whatever was encoded before, a line as RFC 2045 wants it, the text back."""
+
+import binascii
+import quopri
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from conftest import CAMPAIGN
+from postroom.compose import bodies, mime
+from postroom.compose.bodies import Body, Encoder
+from postroom.compose.build import Composer
+from running import composed
+
+LETTERS = st.text(st.sampled_from("ab  \t\n\n..==éü若😀x"), max_size=12) | st.builds(lambda letter, times: letter * times, st.sampled_from(["a", " ", ".", "=", "é", "ab ", "a\n", " \n"]), st.integers(60, 160))
+PIECES = st.lists(LETTERS, max_size=12)
+
+
+def body(pieces):
+    text = "".join(pieces)
+    return Body(text, text.encode(), pieces)
+
+
+@settings(max_examples=1000)
+@given(PIECES, st.sets(st.integers(0, 11)), st.integers(0, 80), PIECES)
+@example(["a" * 75, " ", "\n"], {0, 1, 2}, 0, [])
+@example(["a" * 74, " ", "\nb\n.", "\n", ".", "\n "], {0, 2, 3, 4, 5}, 0, [])
+@example(["x\n", ".", "", "\n"], {1}, 0, [])
+@example(["é" * 13, "é" * 13, "a"], {0, 1}, 0, [])
+def test_any_text_comes_back_from_its_segments_and_is_the_same_whatever_was_encoded_before(pieces, which, least, others):
+    written = {pieces[at] for at in which if at < len(pieces)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LEAST", least)
+        used = Encoder(written)
+        for earlier in (others, pieces, pieces[::-1]):
+            used.encoded(body(earlier))
+
+        encoding, octets = Encoder(written).encoded(body(pieces))
+
+        assert used.encoded(body(pieces)) == (encoding, octets)
+    plainly_encoding, plainly = mime.body("".join(pieces))
+    assert encoding == plainly_encoding
+    if encoding == b"base64":
+        assert octets == plainly
+        return
+    assert quopri.decodestring(octets).replace(b"\r\n", b"\n") == "".join(pieces).encode()
+    lines = octets.split(b"\r\n")
+    assert max(map(len, lines)) <= 76 and octets.isascii()
+    assert not any(line.endswith((b" ", b"\t")) or line == b"." for line in lines)
+    assert octets.count(b"\r") == octets.count(b"\n") == len(lines) - 1
+    assert len(octets) <= len(plainly) + 8 * (2 * len(pieces) + 1)
+
+
+@given(PIECES)
+def test_a_text_without_a_piece_of_its_template_is_encoded_as_a_whole(pieces):
+    assert Encoder(set()).encoded(body(pieces)) == mime.body("".join(pieces))
+
+
+@given(st.lists(LETTERS | st.sampled_from(["\r", "\r\n"]), max_size=12))
+def test_line_ends_of_any_kind_become_crlf_also_where_pieces_cut_them(pieces):
+    encoding, octets = Encoder(set(pieces)).encoded(body(pieces))
+
+    assert (encoding, octets) == mime.body("".join(pieces)) or "\r" not in "".join(pieces)
+
+
+@given(st.text(st.sampled_from("a =é若😀\n"), max_size=200))
+def test_the_quick_look_at_which_encoding_is_shorter_is_right(text):
+    octets = text.encode()
+    base64_length = -(-len(octets) // 3) * 4 * 78 // 76
+
+    assert mime.is_shorter_quoted(text, octets) == (len(octets) + 2 * sum(octet > 127 for octet in octets) <= base64_length)
+
+
+@given(st.text(st.sampled_from("ab \t\n.=é"), max_size=300) | st.builds("{}{}\nb".format, st.integers(70, 80).map("a".__mul__), st.sampled_from([" ", "  ", "\t", " \t"])))
+def test_quoted_printable_is_what_the_c_encoder_makes_but_for_lines_that_it_lets_grow(text):
+    """RFC 2045 section 6.7, rule 5: binascii does not count what it makes of a blank at the end of a line."""
+    by_c = binascii.b2a_qp(text.encode(), istext=True)
+
+    octets = mime.quoted_printable(text.encode())
+
+    assert max(map(len, octets.split(b"\r\n"))) <= 76
+    assert octets == by_c.replace(b"\n", b"\r\n") or max(map(len, by_c.split(b"\n"))) > 76
+    assert quopri.decodestring(octets).replace(b"\r\n", b"\n") == text.encode()
+
+
+@given(st.lists(st.text("ab", max_size=6), max_size=8), st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), max_size=6), st.data())
+def test_spans_are_replaced_wherever_pieces_cut_the_text(pieces, gaps, data):
+    text, spans, at, expected = "".join(pieces), [], 0, ""
+    for before, length in gaps:
+        if at + before + length > len(text):
+            break
+        spans.append((at + before, at + before + length, f"<{length}>"))
+        expected += f"{text[at:at + before]}<{length}>"
+        at += before + length
+    written = set(data.draw(st.lists(st.sampled_from(pieces or [""]))))
+
+    found = bodies.replaced(body(pieces), spans, known := set(written))
+
+    assert (found.text, found.octets, "".join(found.pieces)) == (expected + text[at:], (expected + text[at:]).encode(), expected + text[at:])
+    assert len(found.pieces) == len(pieces) and known - written <= set(found.pieces)
+
+
+TEMPLATE = ("{% macro button(words) %}<a style=\"" + "color:red;" * 20 + "\">{{ words }}</a>{% endmacro %}<p>Hello {{ note }}</p>\n" + "<p>" + "A paragraph. " * 30 + "</p> \n"
+            "{% for number in range(3) %}<td>" + "x=1 " * 40 + "{{ number }}</td>{% endfor %}{{ button(note) }}{% if note != 'Ann' %}{% include 'foot.html' %}{% endif %}\n")
+
+
+def test_a_message_is_the_same_from_a_fresh_and_from_a_used_composer(folder):
+    """What one recipient leaves behind must not show in another's mail; whoever is tried again gets the same octets from another run."""
+    folder.campaign(CAMPAIGN)
+    folder.write("digest.html", TEMPLATE)
+    folder.write("foot.html", "<p>" + "Nobody likes a footer. " * 20 + "</p>")
+    notes = ["Ann", "Zoë", "若水", "A=B", "Bo\r\nLee", ".", " ", "😀" * 60, "<b>" * 30, "x" * 200]
+    folder.write("recipients.csv", "email,first_name,note\n" + "".join(f'p{number}@example.com,Ann,"{note}"\n' for number, note in enumerate(notes)))
+
+    used, rendered = composed(folder)
+    rows = [row for chunk in used.table.chunks(pytest.fail) for row in chunk]
+
+    for (line, row), one in zip(rows, rendered, strict=True):
+        fresh = Composer(used.campaign, used.table, used.now)
+        assert fresh.message(fresh.render(row, line, one.key), 1_795_000_000) == used.message(one, 1_795_000_000)

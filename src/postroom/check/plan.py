@@ -49,7 +49,7 @@ class Plan:
 
     def listed(self) -> Iterator[tuple[str, str]]:
         """(key, digest or "") of every recipient."""
-        return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed")
+        return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed ORDER BY +key")
 
     def going(self, turn: int = NOW) -> Iterator[Going]:
         """Those whose turn this is, in the order of the table."""

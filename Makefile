@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test unicode chaos fuzz lock clean
+.PHONY: setup demo test unicode chaos fuzz bench lock clean
 
 setup: $(VENV)/ready
 
@@ -34,6 +34,16 @@ fuzz: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris || echo "atheris has no wheel here: hypothesis alone"
 	$(BIN)/python fuzz/run.py $(SECONDS)
 
+# postroom beside what people use instead; ROWS says which (see benchmarks/compare.py). Needs Postfix from Debian and root; best on a quiet machine.
+bench: setup benchmarks/.peers/ready
+	$(BIN)/python benchmarks/compare.py $(ROWS)
+
+benchmarks/.peers/ready: benchmarks/clients/requirements.txt benchmarks/clients/package-lock.json
+	$(PYTHON) -m venv benchmarks/.peers
+	benchmarks/.peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/clients/requirements.txt
+	if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix benchmarks/clients; fi
+	touch $@
+
 # The second MIME parser of the tests is not Python's; without Node its tests are skipped by name.
 node_modules/ready: package.json
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save; fi
@@ -41,6 +51,7 @@ node_modules/ready: package.json
 
 lock:
 	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --extra test pyproject.toml -o requirements.lock
+	uv pip compile --universal --generate-hashes --no-header --python-version 3.11 benchmarks/clients/requirements.in -o benchmarks/clients/requirements.txt
 
 clean:
-	rm -rf $(VENV) node_modules postroom-demo .pytest_cache .hypothesis
+	rm -rf $(VENV) node_modules benchmarks/.peers benchmarks/clients/node_modules postroom-demo .pytest_cache .hypothesis

@@ -18,11 +18,11 @@ from postroom.address import CONTROL, AddressError, is_text, parse_mailbox
 from postroom.compose import files, mime
 from postroom.compose.templates import Row, Templates
 from postroom.errors import Place, PostroomError, TemplateError
-from postroom.message import Envelope, Message
+from postroom.message import Envelope, LocalError, Message, checked
 from postroom.read import campaign, marked_yaml
 from postroom.read.project import Project
 from postroom.read.recipients import Table
-from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED, LocalError, Protocol, check_octets
+from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED, Protocol
 from postroom.smtp.reply import ProtocolError, ReplyReader
 
 MOST_SECONDS = 1.0
@@ -115,7 +115,7 @@ def headers(octets: bytes) -> None:
         head += [mime.content_type("application/pdf", called), mime.disposition("attachment", called)]
     message = b"".join([*head, b"Content-Transfer-Encoding: ", encoding, b"\r\n\r\n", body, b"\r\n"])
 
-    check_octets(message)
+    checked(message)
     mail = email.message_from_bytes(message, policy=email.policy.compat32)
     written = [line.partition(b":")[0].decode() for line in b"".join(head).split(b"\r\n") if line and line[:1] not in b" \t"]
     assert mail.keys() == [*written, "Content-Transfer-Encoding"], (mail.keys(), written)

@@ -60,7 +60,8 @@ def with_python(octets: bytes) -> Parsed:
     for part in mail.walk():
         assert not part.defects, part.defects
     bodies = {kind: mail.get_body((kind,)) for kind in ("plain", "html")}
-    files = [(part.get_filename(), part.get_content_type(), (part["content-id"] or "").strip("<>") or None, part.get_payload(decode=True))
+    # Not get_filename(), which takes the angle brackets off a file called <>.
+    files = [(part["content-disposition"].params["filename"], part.get_content_type(), (part["content-id"] or "").strip("<>") or None, part.get_payload(decode=True))
              for part in mail.walk() if part.get_content_disposition() in ("attachment", "inline")]
     return Parsed(subject=_decoded(_unfolded(old["subject"])), from_=_addresses(old, "from"), to=_addresses(old, "to"), cc=_addresses(old, "cc"),
                   reply_to=_addresses(old, "reply-to"), message_id=mail["message-id"].strip("<>"), headers=[name.lower() for name in mail.keys()],

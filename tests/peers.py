@@ -1,7 +1,7 @@
-"""Real mail servers for the tests: smtp-sink, Postfix, Exim, Dovecot and aiosmtpd, each an instance of its own on loopback.
+"""Real mail servers for the tests: smtp-sink, Postfix, Exim, OpenSMTPD, Dovecot and aiosmtpd, each an instance of its own on loopback.
 
 Each is entered, then has `port`; mails() gives what it took so far (Taken, CRLF line ends), connections() how many there were.
-Nothing of the system's own mail service is touched.
+Nothing of the system's own mail service is touched. Postfix, Exim, OpenSMTPD and aiosmtpd know nobody whose address begins with `gone`.
 """
 
 import imaplib
@@ -48,6 +48,7 @@ virtual_mailbox_limit = 0
 mailbox_size_limit = 0
 message_size_limit = 50000000
 smtpd_peername_lookup = no
+smtpd_recipient_restrictions = check_recipient_access regexp:{{ {{/^gone/ 550 5.1.1 nobody of that name}} }}
 smtpd_tls_security_level = none
 """
 SERVICES = """\
@@ -60,6 +61,7 @@ defer unix - - n - 0 bounce
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd
@@ -76,11 +78,17 @@ disable_ipv6
 tls_advertise_hosts =
 rfc1413_query_timeout = 0s
 smtp_accept_max = 0
+smtp_accept_queue_per_connection = 0
 exim_user = Debian-exim
 exim_group = Debian-exim
 deliver_drop_privilege
-acl_smtp_rcpt = accept
+acl_smtp_rcpt = known
 acl_smtp_data = accept
+begin acl
+known:
+  deny local_parts = ^gone
+       message = 5.1.1 nobody of that name
+  accept
 begin routers
 everybody:
   driver = accept
@@ -94,7 +102,17 @@ box:
   envelope_to_add
   user = Debian-exim
 """
-EXIM_PROGRAM = Path(__file__).parents[1] / ".peers" / "exim" / "exim4"  # unpack_exim.sh puts it there
+OPENSMTPD = """\
+listen on 127.0.0.1 port {port} hostname relay.test
+smtp max-message-size 50M
+table everybody {{ "@" = "nobody" }}
+table unknown {{ "^gone.*" }}
+match from any for rcpt-to regex <unknown> reject
+action "box" maildir "/mail/box" virtual <everybody>
+match from any for any action "box"
+"""
+PEERS = Path(__file__).parents[1] / ".peers"  # unpack_peers.sh fills it
+EXIM_PROGRAM, OPENSMTPD_ROOT = PEERS / "exim" / "exim4", PEERS / "opensmtpd"
 DOVECOT = """\
 base_dir = {root}/run
 state_dir = {root}/state
@@ -153,6 +171,11 @@ def have_exim() -> bool:
     return EXIM_PROGRAM.exists() and os.geteuid() == 0 and "Debian-exim" in (user.pw_name for user in pwd.getpwall())
 
 
+def have_opensmtpd() -> bool:
+    """It must start as root, in a root of its own."""
+    return OPENSMTPD_ROOT.exists() and os.geteuid() == 0
+
+
 def have_dovecot() -> bool:
     return shutil.which("dovecot") is not None and os.geteuid() == 0
 
@@ -209,8 +232,34 @@ class SmtpSink:
         return [_dumped(dump) for dump in re.split(rb"(?m)^(?=X-Client-Addr: )", dumps) if dump]
 
 
-class Postfix:
+class Delivering:
+    """A server that takes a mail first and delivers it into a Maildir a moment later. queues: folders where mail waits until then."""
+
+    def mails(self) -> list[Taken]:
+        """One for each recipient, as delivered."""
+        return [_delivered(path.read_bytes()) for path in (self.root / "mail" / "box" / "new").glob("*")]
+
+    def wait_for(self, mails: int, seconds: float = 30) -> list[Taken]:
+        """What was delivered, once it is so many."""
+        until = time.monotonic() + seconds
+        while len(self.mails()) < mails and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.mails()
+
+    def drained(self, seconds: float = 60) -> list[Taken]:
+        """What was delivered, once nothing waits in the queue any more."""
+        until = time.monotonic() + seconds
+        while any(path.is_file() for folder in self.queues for path in (self.root / folder).rglob("*")):
+            if time.monotonic() > until:
+                raise TimeoutError(f"{type(self).__name__} still has mail to deliver")
+            time.sleep(0.02)
+        return self.mails()
+
+
+class Postfix(Delivering):
     """A whole Postfix with its own configuration, queue, log and port, that delivers every mail into one Maildir."""
+
+    queues = ("queue/incoming", "queue/active", "queue/deferred")
 
     def __enter__(self):
         self.root = Path(tempfile.mkdtemp(prefix="postfix-"))
@@ -219,10 +268,8 @@ class Postfix:
             (self.root / name).mkdir()
             if owner:
                 shutil.chown(self.root / name, owner)
-        nobody, self.port = pwd.getpwnam("nobody"), free_port()
-        places = {name: subprocess.check_output(["postconf", "-d", "-h", name], text=True).strip() for name in ("command_directory", "daemon_directory")}
-        (self.root / "etc" / "main.cf").write_text(POSTFIX.format(root=self.root, user=nobody.pw_uid, group=nobody.pw_gid,
-                                                                  commands=places["command_directory"], daemons=places["daemon_directory"]))
+        self.port = free_port()
+        (self.root / "etc" / "main.cf").write_text(self._settings())
         (self.root / "etc" / "master.cf").write_text(SERVICES.format(port=self.port))
         self._command("start")
         greeted(self.port)
@@ -238,6 +285,11 @@ class Postfix:
         finally:
             shutil.rmtree(self.root)
 
+    def _settings(self):
+        nobody = pwd.getpwnam("nobody")
+        places = {name: subprocess.check_output(["postconf", "-d", "-h", name], text=True).strip() for name in ("command_directory", "daemon_directory")}
+        return POSTFIX.format(root=self.root, user=nobody.pw_uid, group=nobody.pw_gid, commands=places["command_directory"], daemons=places["daemon_directory"])
+
     def _command(self, word):
         subprocess.run(["postfix", "-c", str(self.root / "etc"), word], check=True, capture_output=True, timeout=60)
 
@@ -247,20 +299,11 @@ class Postfix:
     def connections(self) -> int:
         return len(re.findall(r"smtpd\[\d+\]: connect from ", self.log())) - 1
 
-    def mails(self) -> list[Taken]:
-        """One for each recipient, as delivered."""
-        return [_delivered(path.read_bytes()) for path in (self.root / "mail" / "box" / "new").glob("*")]
 
-    def wait_for(self, mails: int, seconds: float = 30) -> list[Taken]:
-        """What was delivered, once it is so many: Postfix takes a mail first and delivers it a moment later."""
-        until = time.monotonic() + seconds
-        while len(self.mails()) < mails and time.monotonic() < until:
-            time.sleep(0.05)
-        return self.mails()
-
-
-class Exim:
+class Exim(Delivering):
     """A whole Exim with its own configuration, spool, log and port, that delivers every mail into one Maildir. It never is root."""
+
+    queues = ("spool/input",)
 
     def __enter__(self):
         self.root, self.port = Path(tempfile.mkdtemp(prefix="exim-")), free_port()
@@ -282,9 +325,31 @@ class Exim:
     def log(self) -> str:
         return (self.root / "mainlog").read_text()
 
-    def mails(self) -> list[Taken]:
-        """One for each recipient, as delivered."""
-        return [_delivered_by_exim(path.read_bytes()) for path in (self.root / "mail" / "box" / "new").glob("*")]
+
+class OpenSmtpd(Delivering):
+    """A whole OpenSMTPD in a root of its own, that delivers every mail into one Maildir."""
+
+    queues = ("var/spool/smtpd/incoming", "var/spool/smtpd/queue")
+
+    def __enter__(self):
+        self.root, self.port = Path(tempfile.mkdtemp(prefix="opensmtpd-")), free_port()
+        shutil.copytree(OPENSMTPD_ROOT, self.root, dirs_exist_ok=True)
+        self.root.chmod(0o755)
+        (self.root / "etc" / "smtpd.conf").write_text(OPENSMTPD.format(port=self.port))
+        (self.root / "mail").mkdir()
+        shutil.chown(self.root / "mail", "nobody")
+        with open(self.root / "log", "wb") as log:
+            self._process = subprocess.Popen(["chroot", self.root, "/usr/sbin/smtpd", "-d"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        greeted(self.port)
+        return self
+
+    def __exit__(self, *_):
+        self._process.terminate()
+        self._process.wait(START_SECONDS)
+        shutil.rmtree(self.root)
+
+    def log(self) -> str:
+        return (self.root / "log").read_text()
 
 
 class Dovecot:
@@ -388,6 +453,12 @@ class SecureServer:
     def __exit__(self, *_):
         self._controller.stop()
 
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
+        if address.startswith("gone"):
+            return "550 5.1.1 nobody of that name"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 OK"
+
     async def handle_DATA(self, server, session, envelope):
         self._taken.append(Taken(envelope.mail_from, tuple(envelope.rcpt_tos), envelope.original_content))
         return "250 2.0.0 kept"
@@ -403,6 +474,8 @@ class SecureServer:
 
     def mails(self) -> list[Taken]:
         return list(self._taken)
+
+    drained = mails
 
 
 def context_for(authority, name: str = "localhost"):
@@ -443,12 +516,8 @@ def _dumped(dump):
 
 
 def _delivered(octets):
+    """What a server added in front, up to its Received, says for whom a mail is."""
     added, octets = re.split(rb"\nReceived: (?:.*\n[ \t])*.*\n", b"\n" + octets, maxsplit=1)
-    said = dict(re.findall(r"(?m)^(Return-Path|X-Original-To): <?([^>\n]*)", added.decode()))
-    return Taken(said["Return-Path"], (said["X-Original-To"],), octets.replace(b"\n", b"\r\n"))
-
-
-def _delivered_by_exim(octets):
-    added, octets = re.split(rb"\nReceived: (?:.*\n[ \t])*.*\n", octets, maxsplit=1)
-    said = dict(re.findall(r"(?m)^(Return-path|Envelope-to): <?([^>\n]*)", added.decode()))
-    return Taken(said["Return-path"], (said["Envelope-to"],), octets.replace(b"\n", b"\r\n"))
+    said = {name.lower(): value for name, value in re.findall(r"(?m)^([\w-]+): <?([^>\n]*)", added.decode())}
+    recipient = next(said[name] for name in ("x-original-to", "envelope-to", "delivered-to") if name in said)
+    return Taken(said["return-path"], (recipient,), octets.replace(b"\n", b"\r\n"))

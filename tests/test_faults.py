@@ -22,7 +22,7 @@ import trustme
 from conftest import CAMPAIGN
 from postroom.errors import PostroomError
 from postroom.run import Desk, Options, Run
-from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED
+from postroom.smtp.protocol import CHUNKED, LOCKSTEP, MODES, PIPELINED
 from postroom.smtp.reply import judged
 from postroom.smtp.session import SECONDS, Relay, Session
 from postroom.smtp.transcript import Transcript
@@ -30,7 +30,6 @@ from relay import Hangup, free_port
 from running import deliveries, messages_of, quick
 from scripted import IN, TAKE, Scripted, Turns, close, drip, drop, half_close, pause, refuse_connections, reset, stall
 
-MODES = [LOCKSTEP]
 OFFERED = {LOCKSTEP: (), PIPELINED: ("PIPELINING",), CHUNKED: ("PIPELINING", "CHUNKING")}
 ANN, ZOE = "ann@example.com", "zoe@example.com"
 BOTH_SENT = {ANN: "sent", ZOE: "sent"}
@@ -85,8 +84,8 @@ class Sending:
 def sending(request, folder, monkeypatch):
     sending, opened = Sending(folder, request.param), Session.open
 
-    def open_session(*arguments):
-        return opened(*arguments, seconds=lambda phase: sending.limits.get(phase, 5), mode=sending.mode)
+    def open_session(*arguments, mode):
+        return opened(*arguments, seconds=lambda phase: sending.limits.get(phase, 5), mode=min(mode, sending.mode, key=MODES.index))
 
     monkeypatch.setattr(Session, "open", open_session)
     monkeypatch.setattr("postroom.send.line.RECONNECT_SECONDS", 0.5)

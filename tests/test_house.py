@@ -65,7 +65,7 @@ def test_no_smtplib_and_no_email_package_where_mail_is_made_or_sent():
 @pytest.mark.parametrize(("words", "without"), [
     (["--help"], {"pandas", "jinja2", "pydantic", "yaml", "sqlite3", "json", "dataclasses", "pathlib", "ssl"}),
     (["send", "--help"], {"pandas", "jinja2", "pydantic", "yaml", "sqlite3", "ssl"}),
-    (["status"], {"pandas", "jinja2", "pydantic", "ssl", "email_validator"})])
+    (["status"], {"pandas", "jinja2", "pydantic", "ssl", "email_validator", "yaml", "dataclasses", "json", "hashlib", "socket", "shutil"})])
 def test_what_is_asked_for_at_once_loads_nothing_heavy(words, without, tmp_path):
     program = f"import sys\nfrom postroom.cli.main import main\ntry:\n    main({words})\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
 

@@ -21,7 +21,7 @@ AT_THE_ENDS = 2  # before and after the cuts go people whose mail passes
 SETTLED_SECONDS, CLOCK_SECONDS, PAUSE_SECONDS = 1, 1, 4
 # Half of what is cut is taken by the relay and half is not; what passes in between lets the run go on.
 RELAYS = {"Postfix": (Postfix, have_postfix, "Postfix, started as root", [WITHHELD, SHORT, GONE, SHORT]),
-          "Exim": (Exim, have_exim, "Exim in .peers (tests/unpack_exim.sh)", [WITHHELD, SHORT, WITHHELD, GONE])}
+          "Exim": (Exim, have_exim, "Exim in .peers (tests/unpack_peers.sh)", [WITHHELD, SHORT, WITHHELD, GONE])}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from peers import SecureServer, SmtpSink, have_smtp_sink
 from postroom.compose import mime
 from postroom.compose.unsubscribe import token
 from postroom.errors import PostroomError
-from postroom.message import Envelope, Message
-from postroom.smtp.protocol import LocalError, Protocol, check_octets, stuffed
+from postroom.message import Envelope, LocalError, Message, checked
+from postroom.smtp.protocol import Protocol, stuffed
 from relay import Relay
 from running import composed, messages_of, missing, postroom
 
@@ -82,13 +82,13 @@ def test_nothing_can_be_smuggled_into_other_servers_either(folder):
 def test_any_text_becomes_a_body_that_can_leave(text):
     _, octets = mime.body(text)
 
-    check_octets(octets if octets.endswith(b"\r\n") else octets + b"\r\n")
+    checked(octets if octets.endswith(b"\r\n") else octets + b"\r\n")
 
 
 @given(st.lists(st.binary(max_size=20).map(lambda line: line.translate(None, b"\r\n\0")) | st.sampled_from([b".", b"..", b"", b".\xff"]), min_size=1))
 def test_dots_are_doubled_and_only_the_last_line_is_one(lines):
     octets = b"".join(line + b"\r\n" for line in lines)
-    sent = stuffed(octets).split(b"\r\n")
+    sent = stuffed(checked(octets)).split(b"\r\n")
 
     assert sent[-2:] == [b".", b""] and b"." not in sent[:-2]
     assert [line[1:] if line.startswith(b".") else line for line in sent[:-2]] == lines

@@ -57,7 +57,7 @@ def number(value, digits: int | None = None, separators: str = ",.", source: str
 
 def default(value, default_value="", boolean: bool = False):
     """The value, or `default_value` where it is not defined, None, or a cell without any text; with `boolean` for every false value."""
-    empty = jinja2.is_undefined(value) or value is None or isinstance(value, str) and not value.strip()
+    empty = isinstance(value, jinja2.Undefined) or value is None or isinstance(value, str) and not value.strip()
     return default_value if empty or boolean and not value else value
 
 
@@ -128,6 +128,6 @@ def _separators(text):
 
 
 def _defined(value):
-    if jinja2.is_undefined(value):
+    if isinstance(value, jinja2.Undefined):
         # Says which name it is.
         str(value)

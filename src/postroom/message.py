@@ -1,6 +1,53 @@
 """Envelope and Message: finished octets and for whom, frozen. The one value that crosses from composing to sending."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from postroom.errors import PostroomError
+
+MOST_LINE = 998  # RFC 5322 section 2.1.1
+
+
+class LocalError(PostroomError):
+    """We must not write this: it would break the dialogue or the message."""
+
+
+class Block(bytes):
+    """Whole lines that may go out as they are: CRLF line ends only, no NUL, no line over 998 octets. checked() and joined() alone make one,
+    so that nothing leaves unchecked and nothing is looked at twice.
+
+    dotted: whether a line begins with a dot, which DATA wants doubled.
+    """
+
+    dotted: bool
+
+
+def checked(octets: bytes) -> Block:
+    """Raises LocalError unless these can be a Block.
+
+    A bare CR or LF is a second end of data to some servers: SMTP smuggling (CVE-2023-51764 and its kin).
+    """
+    if isinstance(octets, Block):
+        return octets
+    line_ends = octets.count(b"\r\n")
+    if not (octets.endswith(b"\r\n") and octets.count(b"\r") == octets.count(b"\n") == line_ends and b"\0" not in octets):
+        raise LocalError("the message holds a bare line end or a NUL; it was not sent")
+    # From one line end to the last one within reach: far fewer steps than there are lines.
+    at, last = -1, len(octets) - 1
+    while at < last:
+        if (at := octets.rfind(b"\n", at + 1, at + MOST_LINE + 3)) < 0:
+            raise LocalError(f"the message holds a line over {MOST_LINE} octets; it was not sent")
+    block = Block(octets)
+    block.dotted = octets.startswith(b".") or b"\r\n." in octets
+    return block
+
+
+def joined(blocks: Iterable[Block]) -> Block:
+    """One Block of several: whole lines stay whole lines."""
+    blocks = list(blocks)
+    block = Block(b"".join(blocks))
+    block.dotted = any(one.dotted for one in blocks)
+    return block
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +67,8 @@ class Envelope:
 class Message:
     """One transaction's content.
 
-    key: the recipient's key in the journal. row: physical line in the table. octets: headers and body, CRLF line ends
-    only, no bare CR or LF, no NUL, no line over 998 octets, ends with CRLF; not dot-stuffed.
+    key: the recipient's key in the journal. row: physical line in the table. octets: headers and body, not dot-stuffed; what the
+    composer makes is a Block, and anything else is checked before it goes out.
     message_id: without angle brackets. date, utc_offset: Date as written, in seconds since the epoch (UTC) and its zone's
     seconds east of UTC.
     digest: hex SHA-256 over everything that was rendered for this recipient, without Date.

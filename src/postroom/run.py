@@ -27,11 +27,12 @@ from postroom.report.uncertain import uncertain_lines, uncertain_list
 from postroom.send import gate, loop
 from postroom.send.departures import Departures, in_turn, pays
 from postroom.send.interrupt import Interrupt
-from postroom.send.line import Line, logged_in
+from postroom.send.line import MOST_IN_FLIGHT, Line, logged_in
 from postroom.send.patience import Patience
 from postroom.send.progress import Progress
 from postroom.send.queue import Queue
 from postroom.send.rate import QUOTA_SECONDS, Pace, window_words
+from postroom.smtp.protocol import CHUNKED
 from postroom.smtp.session import Relay
 from postroom.smtp.transcript import Transcript
 from postroom.words import as_json, count, duration, explained, noted, sentence, utc, visible
@@ -186,10 +187,11 @@ class Run:
         transcript = Transcript(self.desk.say) if self.options.debug else None
         with Interrupt() as interrupt:
 
-            def session():
-                return logged_in(relay, transcript, interrupt.wake, put_off=lambda error: self._login_put_off(error, interrupt))
+            def session(mode=CHUNKED):
+                return logged_in(relay, transcript, interrupt.wake, mode=mode, put_off=lambda error: self._login_put_off(error, interrupt))
 
-            line = Line(session, gate.passed(session, self.checked), self._messages_per_session(), interrupt.pause, relay)
+            line = Line(session, gate.passed(session, self.checked), self._of_smtp("messages_per_session"), interrupt.pause, relay,
+                        self._of_smtp("in_flight") or MOST_IN_FLIGHT, self._note)
             try:
                 self._confirmation(edition, composer, relay, account)
                 self._ask()
@@ -357,8 +359,11 @@ class Run:
         earlier = edition.departed(self.campaign.smtp.account, now - longest, max(window.count for window in rate))
         return Pace(rate, [here - max(0.0, now - at) for at in earlier])
 
-    def _messages_per_session(self):
-        return self.campaign.smtp.messages_per_session if self.campaign.smtp and not self.options.sandbox else None
+    def _of_smtp(self, setting):
+        return getattr(self.campaign.smtp, setting) if self.campaign.smtp and not self.options.sandbox else None
+
+    def _note(self, text):
+        (self.progress.note if self.progress else self.desk.say)(text)
 
     def _file(self, root=None):
         path = os.path.relpath(os.path.realpath(self.options.campaign), root or self.campaign.project.root)

@@ -10,7 +10,7 @@ from conftest import CAMPAIGN
 from full_campaign import FULL, FULL_ROWS, PNG, envelope_of, must_read, write_full
 from parsers import with_python
 from postroom.errors import Faults, PostroomError
-from postroom.smtp.protocol import check_octets
+from postroom.message import checked
 from running import composed, messages_of
 
 
@@ -55,7 +55,7 @@ def test_a_level_that_would_hold_one_part_is_left_out(folder, more, drop, shape)
 
 def test_the_octets_keep_every_rule_of_the_wire(full):
     for message in messages_of(full):
-        check_octets(message.octets)
+        checked(bytes(message.octets))
         head = message.octets.partition(b"\r\n\r\n")[0]
         assert max(map(len, head.split(b"\r\n"))) <= 78
         assert message.octets.isascii()

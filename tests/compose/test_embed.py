@@ -12,7 +12,7 @@ import pytest
 from conftest import CAMPAIGN
 from parsers import with_python
 from postroom.errors import Faults, PostroomError
-from postroom.smtp.protocol import check_octets
+from postroom.message import checked
 from running import composed, messages_of, postroom
 
 LOGO, OTHER = (b"\x89PNG\r\n\x1a\n" + random.Random(seed).randbytes(3000) for seed in (1, 2))
@@ -32,7 +32,7 @@ def pictures(message, node):
         parts = {content_id: (name, kind, octets) for name, kind, content_id, octets in read.files if content_id}
         found = [(content_id, *parts[content_id]) for content_id in CID.findall(read.html)]
         assert set(parts) == {content_id for content_id, *_ in found}
-    check_octets(message.octets)
+    checked(bytes(message.octets))
     return found
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import CAMPAIGN, TEXT
 from parsers import with_python
 from postroom.errors import Faults, PostroomError
-from postroom.smtp.protocol import check_octets
+from postroom.message import checked
 from running import composed, messages_of
 
 ALL = bytes(range(256)) * 3
@@ -23,12 +23,12 @@ KINDS = {"page.html": (b"<p>not the body</p>\n", "text/html"), "notes.txt": (b"n
          "event.ics": (b"BEGIN:VCALENDAR\nEND:VCALENDAR\n", "text/calendar"), "photo.JPG": (ALL, "image/jpeg"),
          "key.p7s": (ALL, None), "empty.txt": (b"", "text/plain")}
 NAMES = ["Prüfbericht Q1.pdf", "测试文档.doc", "отчёт.pdf", "דוח.pdf", "تقرير.pdf", "รายงาน.pdf", "😀 smile.png", "é.txt", 'a "quoted" name.txt', "semi;colon=x.txt", "100%.txt", "it's.txt",
-         "a'b''c.txt", "若" * 80 + ".txt", "a" * 250 + ".txt", "two  blanks.txt", "no ending", "comma, dot..txt", "(comment).txt", "a@b.txt", "utf-8''x.txt"]
+         "a'b''c.txt", "若" * 80 + ".txt", "a" * 250 + ".txt", "two  blanks.txt", "no ending", "comma, dot..txt", "(comment).txt", "<>", "<a>.txt", "a@b.txt", "utf-8''x.txt"]
 
 
 def attached(message, node):
     """(name, type, octets) of every file, as both parsers read them; and that the bodies are still what they were."""
-    check_octets(message.octets)
+    checked(bytes(message.octets))
     one, two = with_python(message.octets), node.parse(message.octets)
     assert (one.text, one.html) == (two.text, two.html) and one.text == TEXT.replace("{{ first_name }}", "Ann") and "<p>Hello Ann</p>" in one.html
     assert one.files == two.files

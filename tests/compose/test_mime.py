@@ -94,6 +94,16 @@ def test_the_shorter_encoding_is_taken(text, encoding):
     assert mime.body(text)[0] == encoding
 
 
+@given(st.integers(0, 12_000))
+def test_base64_is_in_lines_of_76(size):
+    octets = bytes(range(256)) * (size // 256 + 1)
+
+    lines = mime.base64_lines(octets[:size]).split(b"\r\n")
+
+    assert b"".join(lines) == base64.b64encode(octets[:size])
+    assert {len(line) for line in lines[:-1]} <= {76} and (0 < len(lines[-1]) <= 76 or size == 0)
+
+
 def test_a_long_unsubscribe_link_is_never_encoded_or_cut():
     """Gmail ignores List-Unsubscribe as an encoded word, which the standard library would write."""
     url = "https://example.com/u/" + "x" * 400

@@ -8,6 +8,7 @@ from postroom.errors import RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
 from postroom.send import line as line_module
 from postroom.send.line import Line
+from postroom.smtp.protocol import CHUNKED
 from postroom.smtp.session import Relay as To
 from postroom.smtp.session import Session
 from relay import Hangup, Relay, free_port
@@ -21,8 +22,8 @@ def message(name):
 def line_to(port, pause=time.sleep, most=None):
     relay = To("127.0.0.1", port, "plain")
 
-    def opened():
-        return Session.open(relay)
+    def opened(mode=CHUNKED):
+        return Session.open(relay, mode=mode)
 
     return Line(opened, opened(), most, lambda seconds: bool(pause(seconds)), relay)
 
@@ -31,7 +32,7 @@ def pushed(line, *names):
     codes = []
     for name in names:
         line.ready()
-        codes += [fate.code for fate in line.push([message(name)], None)]
+        codes += [fate.code for fate in line.push([message(name)], None, time.monotonic())]
     return codes
 
 
@@ -83,7 +84,7 @@ def test_it_tries_for_a_while_with_growing_waits_then_gives_up(monkeypatch):
         waits.append(seconds)
         clock[0] += seconds
 
-    def refused():
+    def refused(mode):
         raise RelayUnavailable("connection refused")
 
     with Relay() as relay:
@@ -100,7 +101,7 @@ def test_it_tries_for_a_while_with_growing_waits_then_gives_up(monkeypatch):
 def test_a_signal_ends_the_waiting():
     port = free_port()
 
-    def refused():
+    def refused(mode):
         return Session.open(To("127.0.0.1", port, "plain"))
 
     with Relay() as relay:
@@ -118,7 +119,7 @@ def test_a_signal_ends_the_waiting():
 def test_what_must_change_first_is_not_tried_again(relay):
     attempts = []
 
-    def refused():
+    def refused(mode):
         attempts.append(1)
         raise RelayRefused("the login was refused")
 

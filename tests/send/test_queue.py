@@ -3,7 +3,7 @@
 from postroom.errors import RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
 from postroom.outcome import CAMPAIGN as EVERYBODY
-from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, SENT, SESSION, Fate
+from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, SENT, SESSION, UNCERTAIN, Fate
 from postroom.read.campaign import StopAfter
 from postroom.send.patience import Patience
 from postroom.send.queue import MOST_TRIES, Queue
@@ -161,3 +161,36 @@ def test_one_at_whom_the_relay_always_says_slow_down_holds_up_nobody():
 
     assert order == list("aaaaabcaaaaa") and states[-1] == DEFERRED
     assert [name for name, _ in source.waits] == ["a"] and queue.closed_by is None
+
+
+def test_of_those_that_a_closing_relay_did_not_answer_the_first_alone_is_left_when_it_happens_again():
+    queue, _ = queue_of("abcd")
+
+    def closed_at(first, *behind):
+        queue.settle([Fate(first, PENDING, scope=SESSION, code=421), *(Fate(one, PENDING, scope=SESSION) for one in behind)])
+
+    closed_at(*queue.take(4))
+    closed_at(*queue.take(4))
+
+    assert names(queue.take(4)) == ["b", "c", "d"]
+
+
+def test_behind_one_that_may_have_arrived_nobody_is_to_blame():
+    queue, _ = queue_of("abcd")
+    for _ in range(4):
+        first, *behind = queue.take(4)
+        queue.settle([Fate(first, UNCERTAIN, scope=SESSION), *(Fate(one, PENDING, scope=SESSION) for one in behind)])
+
+    assert not queue and queue.closed_by is None
+
+
+def test_slow_down_at_all_that_is_in_flight_is_one_slow_down():
+    queue, _ = queue_of([f"p{number}" for number in range(40)])
+    for _ in range(5):
+        taken = queue.take(32)
+        queue.settle([Fate(one, PENDING, code=451, meaning=SLOWLY) for one in taken[:7]])
+        queue.settle([Fate(one, PENDING, code=451, meaning=SLOWLY) for one in taken[7:]])
+
+        again = queue.take(32)
+        assert sorted(names(again)) == sorted(names(taken)) and queue.closed_by is None
+        queue.put_back(again)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroom.message import Envelope, Message
-from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED, LocalError, Protocol, check_octets, command_line, stuffed
+from postroom.message import Envelope, LocalError, Message, checked
+from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED, Protocol, command_line, stuffed
 from postroom.smtp.reply import Answer
 
 MODES = (LOCKSTEP, PIPELINED, CHUNKED)
@@ -123,6 +123,34 @@ def test_one_refused_recipient_leaves_its_neighbours_alone(mode, cut):
     assert len(server.bodies) == 2
 
 
+def refused_reset(said):
+    """The core behind a RSET that was refused with more mails on the way, and what it made of `said`, which came behind that."""
+    core = Protocol(CHUNKED)
+    core.receive(b"220 relay.test\r\n")
+    for name in ("ann", "bob", "zoe"):
+        core.begin(message(name), {})
+    core.wrote(sum(len(octets) for _, octets in core.to_write()))
+    events = core.receive(b"250 OK\r\n250 OK\r\n550 5.1.1 no such mailbox\r\n503 5.5.1 no valid recipients\r\n554 Too many nonmail commands\r\n" + said)
+    return core, [event for event in events if isinstance(event, Answer)]
+
+
+def test_what_stands_behind_a_refused_reset_goes_again_where_the_relay_closes_then():
+    """Exim does so behind ten refusals in a session (smtp_accept_max_nonmail), and 30 people would be uncertain each time."""
+    core, answers = refused_reset(b"")
+
+    assert [(answer.message.key, answer.reply.code) for answer in answers] == [("ann@example.com", 550)]
+    assert (core.broken, core.misfit, core.to_write()) == (None, None, [])
+    assert [(answer.message.key, answer.left) for answer in core.lost(by_relay=True)] == [("bob@example.com", False), ("zoe@example.com", False)]
+
+
+@pytest.mark.parametrize("said", [b"", b"250 OK\r\n", b"503 5.5.1 not now\r\n"])
+def test_it_is_uncertain_where_the_relay_goes_on_or_says_nothing(said):
+    core, _ = refused_reset(said)
+
+    assert (core.broken is not None) == bool(said)
+    assert [(answer.message.key, answer.left) for answer in core.lost()] == [("bob@example.com", True), ("zoe@example.com", True)]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_refused_sender_never_sends_its_body(mode):
     server = Server({"MAIL FROM:<news@example.com> SIZE=31": "550 5.1.8 no"})
@@ -140,7 +168,7 @@ def test_an_accepted_data_without_a_recipient_is_closed_with_a_lone_dot():
     answers = talk(PIPELINED, [message("bob"), message("zoe")], server)
 
     assert [(answer.message.key, answer.reply.code) for answer in answers] == [("bob@example.com", 550), ("zoe@example.com", 250)]
-    assert server.bodies == [stuffed(message("zoe").octets)[:-3]]
+    assert server.bodies == [stuffed(checked(message("zoe").octets))[:-3]]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -223,14 +251,14 @@ def test_no_octets_of_a_relay_raise(octets):
 def test_octets_that_break_a_message_or_the_dialogue_never_go_out(octets):
     """Bare line ends are a second end of data to some servers (CVE-2023-51764)."""
     with pytest.raises(LocalError):
-        check_octets(octets)
+        checked(octets)
 
 
 @given(st.lists(st.text("ab. \t", max_size=998).map(str.encode), min_size=1))
 def test_dots_come_back_as_they_were(lines):
     octets = b"\r\n".join(lines) + b"\r\n"
 
-    wire = stuffed(octets)
+    wire = stuffed(checked(octets))
 
     assert b"." not in wire[:-3].split(b"\r\n")
     undone = [line[1:] if line.startswith(b".") else line for line in wire[:-3].split(b"\r\n")]

@@ -66,18 +66,34 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(words: list[str]) -> int:
     """One command, as main() does it but for what belongs to a process: signals, streams, the last resort."""
-    named = next((word for word in words if word in COMMANDS), None)
-    parser = argparse.ArgumentParser(prog="postroom", description="Campaigns as code: write, look, send, go on.")
+    if not words or words[0] not in COMMANDS:
+        # Every parser takes a millisecond to make, so a named command makes its own alone.
+        _front_door().parse_args(words)
+    name, *words = words
+    module = importlib.import_module(f"postroom.cli.{name}")
+    parser = argparse.ArgumentParser(prog=f"postroom {name}", description=COMMANDS[name], formatter_class=_formatter)
+    module.options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    return module.run(parser.parse_args(words))
+
+
+def _formatter(prog):
+    """Help as wide as the terminal; argparse would import the archive modules of shutil to learn that, for every option that is added."""
+    try:
+        width = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size().columns
+    except (OSError, ValueError):
+        width = 80
+    return argparse.HelpFormatter(prog, width=max(width, 40) - 2)
+
+
+def _front_door():
+    """The parser of what names no command: it helps, tells the version, or explains; each ends the process."""
+    parser = argparse.ArgumentParser(prog="postroom", description="Campaigns as code: write, look, send, go on.", formatter_class=_formatter)
     parser.add_argument("--version", action="version", version=f"postroom {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        command = commands.add_parser(name, help=line, description=line)
-        if name == named:
-            module = importlib.import_module(f"postroom.cli.{name}")
-            module.options(command)
-            command.add_argument("--json", action="store_true", help="print one JSON document on standard output")
-    chosen = parser.parse_args(words)
-    return module.run(chosen)
+        commands.add_parser(name, help=line, description=line)
+    return parser
 
 
 def _own_fault(error):

@@ -6,6 +6,8 @@ from postroom.cli.output import document, explain, say
 from postroom.errors import PostroomError
 from postroom.words import as_json, noted
 
+MOST_LINES = 1 << 16  # octets of a campaign file that are looked at
+
 
 def options(parser):
     parser.add_argument("campaign", metavar="CAMPAIGN", nargs="?", help="the campaign's YAML file; without it, every campaign of the project")
@@ -20,11 +22,11 @@ def run(arguments) -> int:
     try:
         project = Project(arguments.campaign or os.path.join(os.getcwd(), "campaign.yaml"))
         path = journal_path(arguments.journal, project.root)
-        wanted = _wanted(arguments.campaign) if arguments.campaign else None
         for warning in place.warnings(path):
             say(noted(warning))
         journal = Journal.open(path, create=False)
         try:
+            wanted = _wanted(arguments.campaign, journal, project.root) if arguments.campaign else None
             found = editions(journal, path, wanted)
         finally:
             if journal:
@@ -49,11 +51,37 @@ def run(arguments) -> int:
     return 0
 
 
-def _wanted(path):
+def _wanted(path, journal, root):
+    """The name and edition of a campaign file: by its own lines and the journal where both agree, which needs no schema."""
+    if journal and (written := _as_written(path, root)) and (*written, os.path.relpath(os.path.realpath(path), root)) in journal.editions():
+        return written
     from postroom.read.campaign import load
 
     campaign = load(path, secrets=False)
     return campaign.name, campaign.edition or ""
+
+
+def _as_written(path, root):
+    """(name, edition) where the file says them as plain words and nothing can come from another file; else None."""
+    from postroom.read.project import ROOT_FILE
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read(MOST_LINES).splitlines()
+        shared = os.path.join(root, ROOT_FILE)
+        if os.path.isfile(shared) and os.path.getsize(shared):
+            return None
+    except (OSError, ValueError):
+        return None
+    found = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if colon and key in ("name", "edition", "extends"):
+            if key in found:
+                return None
+            found[key] = value.split(" #")[0].strip()
+    plain = all(value.replace("-", "").replace("_", "").isalnum() for value in found.values())
+    return (found["name"], found.get("edition", "")) if "name" in found and "extends" not in found and plain else None
 
 
 def editions(journal, path: str, wanted: tuple[str, str] | None) -> list[dict]:

@@ -19,7 +19,7 @@ from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
 from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.message import Envelope, Message
+from postroom.message import Envelope, Message, checked
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
@@ -94,6 +94,7 @@ class Composer:
         named_text = campaign.text if campaign.text != "none" else None
         self.text = named_text and attempt(self.templates.file, named_text, campaign.place("text"), False)
         self.images = [attempt(self._image, name) for name in campaign.images]
+        self.written_in = [os.path.relpath(campaign.folder_of("attachments", number, "file"), campaign.project.folder) for number in range(len(campaign.attachments))]
         self.shared = {number: attempt(self._attachment, number, {"row": Row()}, 0) for number in self._shared_attachments()}
         faults += self._unusable_settings()
         if faults:
@@ -129,6 +130,9 @@ class Composer:
 
     def attachments(self, row: dict, line: int) -> tuple[File, ...]:
         """The files that go with one row. Raises for a missing one, with its row."""
+        ahead, self._ahead = self._ahead, (None, ())
+        if ahead[0] is row:
+            return ahead[1]
         files = [self.shared.get(number) or self._attachment(number, self._context(row), line)
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
@@ -152,7 +156,10 @@ class Composer:
         """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
         if not self.files_vary:
             return ""
-        return repr([file and file[:3] for file in self.attachments(row, line)])
+        files = self.attachments(row, line)
+        # Whoever asks renders the row next.
+        self._ahead = row, files
+        return repr([file[:3] for file in files])
 
     def render(self, row: dict, line: int, key: str) -> Rendered:
         """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
@@ -203,7 +210,7 @@ class Composer:
             if rendered.unsubscribe[0].startswith("<https:"):
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
-        octets = b"".join([*head, self.static_head, *self._parts(rendered)])
+        octets = checked(b"".join([*head, self.static_head, *self._parts(rendered)]))
         envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
         return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
 
@@ -269,6 +276,7 @@ class Composer:
         self._frames = {}
         self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
         self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
+        self._ahead, self._made = (None, ()), (None, None)
         self._dated = self._from = (None, None)  # the last Date and From, which many messages share
 
     # Rendering
@@ -350,7 +358,7 @@ class Composer:
         folder = os.path.dirname(setting.file.partition("{")[0])
         if folder and not os.path.normpath(path).startswith(os.path.join(os.path.normpath(folder), "")):
             raise RecipientError(f'"{shown(path)}" leads out of {folder}', place, "correct the cell")
-        written_in = os.path.relpath(self.campaign.folder_of("attachments", number, "file"), self.campaign.project.folder)
+        written_in = self.written_in[number]
         path = os.path.normpath(os.path.join(written_in, path)) if written_in != os.curdir else path
         name = None
         if setting.name is not None:
@@ -361,10 +369,14 @@ class Composer:
         """The text made from the HTML, None where the campaign wants none."""
         if self.campaign.text == "none":
             return None
+        if self._made[0] == html.text:
+            # Where no cell reaches the HTML it is the same for everybody.
+            return self._made[1]
         if (tags := html.text.count("<")) > MOST_TAGS:
             raise TemplateError(f"the HTML has {tags:,} tags; text is made from {MOST_TAGS:,} at most", self._place_of(("html",), line),
                                 "make it smaller, add a `text` template, or say `text: none`")
-        return plain_body(plain_text(html.text))
+        self._made = html.text, plain_body(plain_text(html.text))
+        return self._made[1]
 
     def _not_empty(self, html, text, line):
         if self.text is None and text is not None and _is_blank(text) and not _is_blank(html):

@@ -4,6 +4,7 @@ A File is what preflight needs to know of one: which octets, under which name. I
 wants it; the last ones are kept, so that the same file for many recipients is read once and never are all held.
 """
 
+import functools
 import hashlib
 import mimetypes
 import os
@@ -71,10 +72,14 @@ def encoded_size(file: File) -> int:
 
 
 def part_head(file: File) -> bytes:
-    lines = [mime.content_type(file.media_type, file.name), b"Content-Transfer-Encoding: base64\r\n",
-             mime.disposition("inline" if file.content_id else "attachment", file.name)]
-    if file.content_id:
-        lines.append(f"Content-ID: <{file.content_id}>\r\n".encode("ascii"))
+    return _part_head(file.media_type, file.name, file.content_id)
+
+
+@functools.lru_cache(maxsize=1024)
+def _part_head(media_type, name, content_id):
+    lines = [mime.content_type(media_type, name), b"Content-Transfer-Encoding: base64\r\n", mime.disposition("inline" if content_id else "attachment", name)]
+    if content_id:
+        lines.append(f"Content-ID: <{content_id}>\r\n".encode("ascii"))
     return b"".join(lines) + b"\r\n"
 
 

@@ -8,6 +8,7 @@ Sources: RFC 5322 (format, folding), RFC 2045 (encodings), RFC 2047 (encoded wor
 
 import binascii
 import re
+import struct
 import unicodedata
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -21,6 +22,7 @@ QUOTED_LINE = 76  # RFC 2045 section 6.7, rule 5
 # The C encoder does not count what it makes of a blank at the end of a line.
 OVERLONG = re.compile(rb"^(.{74,})(=20|=09)$", re.MULTILINE)
 ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
+LINES = struct.Struct("76s" * 64)  # base64 cut in C (RFC 2045 section 6.8)
 ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # RFC 2231 section 7, without letters and digits
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -78,14 +80,15 @@ def encoded_words(value: str, first_column: int, in_phrase: bool = False) -> lis
 
     No character is cut. Q or B for the whole value, whichever is shorter. first_column: where the first word starts.
     """
-    q_length = sum(len(_q(octet, in_phrase)) for octet in value.encode())
+    lengths = Q_LENGTHS[in_phrase]
+    q_length = sum(map(lengths.__getitem__, value.encode()))
     encode = _b_word if 4 * -(-len(value.encode()) // 3) < q_length else _q_word
     overhead = len("=?utf-8?q??=")
     words, run, room = [], "", min(ENCODED_WORD, ENCODED_LINE - first_column) - overhead
     size = 0
     for character in value:
         octets = character.encode()
-        more = len(octets) if encode is _b_word else sum(len(_q(octet, in_phrase)) for octet in octets)
+        more = len(octets) if encode is _b_word else sum(map(lengths.__getitem__, octets))
         whole = 4 * -(-(size + more) // 3) if encode is _b_word else size + more
         if run and whole > room:
             words.append(encode(run, in_phrase))
@@ -168,6 +171,9 @@ def is_shorter_quoted(text: str, octets: bytes) -> bool:
     """Whether quoted-printable of a text is no longer than base64, before either is made. octets: the text in UTF-8."""
     # Every octet over 126 takes three in quoted-printable. A letter beyond ASCII has two octets, or one more for each that is counted here.
     room, more = -(-len(octets) // 3) * 4 * 78 // 76 - len(octets), len(octets) - len(text)
+    if 8 * more > 3 * room:
+        # At least four octets for each three more: Chinese and the like.
+        return False
     return 4 * more <= room or 2 * (len(octets) - len(octets.decode("ascii", "ignore"))) <= room
 
 
@@ -182,7 +188,9 @@ def quoted_printable(octets: bytes) -> bytes:
 def base64_lines(octets: bytes) -> bytes:
     """RFC 2045 section 6.8: lines of 76, CRLF between them and none at the end."""
     encoded = binascii.b2a_base64(octets, newline=False)
-    return b"\r\n".join([encoded[at:at + 76] for at in range(0, len(encoded), 76)])
+    whole = len(encoded) // LINES.size * LINES.size
+    lines = [line for some in LINES.iter_unpack(memoryview(encoded)[:whole]) for line in some]
+    return b"\r\n".join(lines + [encoded[at:at + 76] for at in range(whole, len(encoded), 76)])
 
 
 def date(moment) -> str:
@@ -205,8 +213,12 @@ def _q(octet: int, in_phrase: bool) -> str:
     return f"={octet:02X}"
 
 
+Q = [[_q(octet, in_phrase) for octet in range(256)] for in_phrase in (False, True)]
+Q_LENGTHS = [[len(written) for written in table] for table in Q]
+
+
 def _q_word(run: str, in_phrase: bool) -> str:
-    return "=?utf-8?q?" + "".join(_q(octet, in_phrase) for octet in run.encode()) + "?="
+    return "=?utf-8?q?" + "".join(map(Q[in_phrase].__getitem__, run.encode())) + "?="
 
 
 def _b_word(run: str, in_phrase: bool) -> str:

@@ -4,9 +4,11 @@ Newsletters are built of tables that mean nothing, and hide lines for the previe
 lists, quotes, tables of data and lines of at most 78 characters is turbohtml's.
 """
 
+import functools
 import re
 
 WIDTH = 78
+MOST_KNOWN = 500  # letters of a style that is remembered
 NEVER_SHOWN = "head, style, script, template, [hidden]"
 # Blocks that the converter does not know as such.
 RENAMED = {"center": "div", "form": "div", "fieldset": "div", "legend": "div", "hgroup": "div", "search": "div", "dialog": "div", "menu": "ul", "dir": "ul"}
@@ -97,7 +99,14 @@ def _hides(declared):
 
 
 def _declared(element):
-    return _declarations(element.attr("style") or "")
+    style = element.attr("style") or ""
+    return _known_declarations(style) if len(style) <= MOST_KNOWN else _declarations(style)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_declarations(text):
+    """The same style stands in every mail, often many times."""
+    return _declarations(text)
 
 
 def _declarations(text):
@@ -259,6 +268,8 @@ def _tidied(text):
 
 
 def _line(line):
+    if line.isascii():
+        return line.rstrip()
     words = line.lstrip(" " + INVISIBLE + BLANK)
     # Plain spaces in front are an indent.
     if line[:len(line) - len(words)].strip(" "):

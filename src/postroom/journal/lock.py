@@ -5,9 +5,7 @@ Made with flock, which Linux, macOS and the BSDs have; Windows would want msvcrt
 
 import fcntl
 import glob
-import hashlib
 import os
-import socket
 import time
 
 from postroom.errors import JournalUnavailable, Locked
@@ -38,7 +36,7 @@ class RunLock:
                 raise Locked(f"another run of {self.label} is under way ({holder})", None, "wait for it, or stop it with Ctrl-C there")
             time.sleep(PAUSE_SECONDS)
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(self._file, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         return self
 
     def __exit__(self, *_):
@@ -57,19 +55,14 @@ def private_folder(path: str) -> None:
 
 def is_running(journal_path: str, name: str, edition: str) -> bool:
     """Whether a run of this campaign holds its lock now."""
-    try:
-        file = os.open(_path(journal_path, name, edition), os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return not _taken(file, fcntl.LOCK_SH)
-    finally:
-        os.close(file)
+    # First whether any with this name is held: nearly always none is, and nothing need be hashed.
+    held = [path for path in _locks(journal_path, name) if _is_held(path)]
+    return bool(held) and _path(journal_path, name, edition) in held
 
 
 def refuse_while_anybody_runs(journal_path: str) -> None:
     """Raises Locked if a run of any campaign with this journal is under way, also one that has written nothing yet."""
-    for path in glob.glob(f"{glob.escape(journal_path)}.*.lock"):
+    for path in _locks(journal_path):
         file = os.open(path, os.O_RDONLY)
         try:
             if not _taken(file, fcntl.LOCK_SH):
@@ -90,6 +83,21 @@ def _taken(file, kind):
     return True
 
 
+def _locks(journal_path, name=None):
+    begin = journal_path + "." + (f"{name}-" if name else "")
+    return glob.glob(glob.escape(begin) + "*.lock")
+
+
+def _is_held(path):
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return not _taken(file, fcntl.LOCK_SH)
+    finally:
+        os.close(file)
+
+
 def _path(journal_path, name, edition):
+    import hashlib
+
     mark = hashlib.sha256(f"{name}\0{edition}".encode()).hexdigest()[:12]
     return f"{journal_path}.{name}-{mark}.lock"

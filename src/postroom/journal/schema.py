@@ -1,6 +1,8 @@
 """The journal's tables. Times are UTC seconds since the epoch; texts are bounded; no bodies and no secrets."""
 
 VERSION = 2
+# What a forgotten person's keys begin with. A key's cells are in small letters, so that no cell can pass for this.
+FORGOTTEN = "FORGOTTEN:"
 APPLICATION_ID = 0x706F7374  # "post": tells our file from any other SQLite database
 
 TABLES = """

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from postroom.errors import JournalError, JournalUnavailable
 from postroom.journal import guard
 from postroom.journal.lock import private_folder
-from postroom.journal.schema import APPLICATION_ID, MIGRATIONS, TABLES, VERSION
-from postroom.journal.suppression import FORGOTTEN
+from postroom.journal.schema import APPLICATION_ID, FORGOTTEN, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               SUPPRESSED, UNCERTAIN)
 from postroom.words import utc
@@ -31,6 +30,16 @@ Delivery.__doc__ = "What the journal knows of one recipient of an edition; times
 Turned = namedtuple("Turned", "left opens_at")
 Turned.__doc__ = "What one turn allowed: how many of the messages leave, and when the account's quota opens for the others (UTC seconds), or None."
 EditionName = namedtuple("EditionName", "name edition file")
+
+
+# A message leaves: from the states that allow it.
+LEAVES = (f"UPDATE delivery SET state = '{LEAVING}', reason = NULL, date = ?, utc_offset = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
+          "due_at = NULL, relay = ?, address = ?, line = ? WHERE campaign = ? AND key = ? AND variant = '' "
+          f"AND state IN ({', '.join(repr(state) for state, followers in MAY_FOLLOW.items() if LEAVING in followers)})")
+# And is answered. A repeat that did not leave is as uncertain as before: the first copy may have arrived.
+ANSWERED = (f"UPDATE delivery SET state = CASE WHEN :state = '{PENDING}' AND may_have_arrived THEN '{UNCERTAIN}' ELSE :state END, reason = :reason, due_at = :due_at, "
+            f"put_offs = put_offs + (:state = '{DEFERRED}'), may_have_arrived = may_have_arrived OR :state = '{UNCERTAIN}' "
+            f"WHERE campaign = :campaign AND key = :key AND variant = '' AND state = '{LEAVING}'")
 
 
 class Journal:
@@ -142,14 +151,18 @@ class Edition:
         self.quotas = ()
         self._load()
 
-    def _load(self):
+    @property
+    def content(self) -> dict[str, str]:
+        """Hex SHA-256 of what made the edition's first mail what it was, by name."""
         import json
 
+        return json.loads(self._content)
+
+    def _load(self):
         with _explained(self.journal.path):
             row = self.journal.rows.execute("SELECT id, file, began_at, content, duplicates FROM campaign WHERE name = ? AND edition = ?",
                                             (self.name, self.edition)).fetchone()
-        self.id, self.file, self.began_at, content, self.duplicates = row or (None, None, None, "{}", 0)
-        self.content = json.loads(content)
+        self.id, self.file, self.began_at, self._content, self.duplicates = row or (None, None, None, "{}", 0)
 
     def states(self, keys: list[str]) -> dict[str, Delivery]:
         """What is known of these recipients, by key; the unknown are left out."""
@@ -232,11 +245,9 @@ class Edition:
             return Turned(0, None)
         now = self.journal.clock()
         with self.journal.commit() as rows:
-            for fate in answered:
-                self._answered(rows, fate, now)
+            self._answered(rows, answered, now)
             free, opens_at = self._quota(rows, now, len(leaving))
-            for message in leaving[:free]:
-                self._leaves(rows, message, now)
+            self._leave(rows, leaving[:free], now)
             if free and self.began_at is None:
                 rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
         if free and self.began_at is None:
@@ -305,36 +316,32 @@ class Edition:
             return rows.execute(f"UPDATE delivery SET state = ?, reason = ?, may_have_arrived = 1 WHERE campaign = ? AND {which}",
                                 (after, words, self.id, *values)).rowcount
 
-    def _leaves(self, rows, message, now):
-        from_states = [state for state, followers in MAY_FOLLOW.items() if LEAVING in followers]
-        changed = rows.execute(f"UPDATE delivery SET state = ?, reason = NULL, date = ?, utc_offset = ?, message_id = ?, row_digest = ?, attempts = attempts + 1, "
-                               f"due_at = NULL, relay = ?, address = ?, line = ? WHERE campaign = ? AND key = ? AND variant = '' AND state IN ({_marks(from_states)})",
-                               (LEAVING, message.date, message.utc_offset, message.message_id, message.digest, self.relay,
-                                message.envelope.own, message.row, self.id, message.key, *from_states))
-        if changed.rowcount != 1:
-            raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
-        rows.execute("INSERT INTO account_use VALUES(?, ?, ?, ?)", (self.account, now, self.id, message.key))
+    def _leave(self, rows, leaving, now):
+        for message in leaving:
+            changed = rows.execute(LEAVES, (message.date, message.utc_offset, message.message_id, message.digest, self.relay, message.envelope.own, message.row,
+                                            self.id, message.key))
+            if changed.rowcount != 1:
+                raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
+        rows.executemany("INSERT INTO account_use VALUES(?, ?, ?, ?)", [(self.account, now, self.id, message.key) for message in leaving])
 
-    def _answered(self, rows, fate, now):
-        message, text = fate.message, fate.text[:MOST_TEXT]
-        if fate.state not in MAY_FOLLOW[LEAVING]:
-            raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
-        due_at = now + fate.wait if fate.state == DEFERRED else None
-        # A repeat that did not leave is as uncertain as before: the first copy may have arrived.
-        changed = rows.execute("UPDATE delivery SET state = CASE WHEN ? = ? AND may_have_arrived THEN ? ELSE ? END, reason = ?, due_at = ?, put_offs = put_offs + ?, "
-                               "may_have_arrived = may_have_arrived OR ? = ? WHERE campaign = ? AND key = ? AND variant = '' AND state = ?",
-                               (fate.state, PENDING, UNCERTAIN, fate.state, fate.reason, due_at, fate.state == DEFERRED, fate.state, UNCERTAIN, self.id, message.key, LEAVING))
-        if changed.rowcount != 1:
-            raise JournalError(f"row {message.row} was answered but had not left", self.journal.path, "report this as a fault")
-        attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT ?, ?, attempts, ?, ?, ?, ?, ?, ? "
-                               "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''",
-                               (self.id, message.key, now, fate.state, fate.phase, fate.code, fate.enhanced, text, self.id, message.key)).lastrowid
-        rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
-                         [(attempt, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
-        if fate.state == PENDING:
-            # It never left, so it does not count for the account.
-            rows.execute("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
-                         (self.account, self.id, message.key))
+    def _answered(self, rows, fates, now):
+        for fate in fates:
+            if fate.state not in MAY_FOLLOW[LEAVING]:
+                raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
+            changed = rows.execute(ANSWERED, {"state": fate.state, "reason": fate.reason, "due_at": now + fate.wait if fate.state == DEFERRED else None,
+                                              "campaign": self.id, "key": fate.message.key})
+            if changed.rowcount != 1:
+                raise JournalError(f"row {fate.message.row} was answered but had not left", self.journal.path, "report this as a fault")
+            attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT campaign, key, attempts, ?, ?, ?, ?, ?, ? "
+                                   "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''",
+                                   (now, fate.state, fate.phase, fate.code, fate.enhanced, fate.text[:MOST_TEXT], self.id, fate.message.key)).lastrowid
+            if len(fate.addresses) > 1 or fate.addresses and not fate.addresses[0].accepted:
+                rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
+                                 [(attempt, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
+            if fate.state == PENDING:
+                # It never left, so it does not count for the account.
+                rows.execute("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
+                             (self.account, self.id, fate.message.key))
 
 
 def _prepare(rows, path, empty):

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from postroom.address import folded, key_parts
 from postroom.errors import JournalError
+from postroom.journal.schema import FORGOTTEN
 
-# A key's cells are in small letters, so that no cell can pass for this.
-FORGOTTEN = "FORGOTTEN:"
 LEAST_SALT = 16
 NAMES_A_QUERY = 500
 

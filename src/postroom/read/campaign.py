@@ -245,6 +245,7 @@ class Smtp(_Strict):
     token_command: Command | None = None
     rate: Annotated[tuple[Annotated[Window, BeforeValidator(_window)], ...], BeforeValidator(_one_or_list)] = ()
     messages_per_session: Annotated[int, Field(ge=1)] | None = None
+    in_flight: Annotated[int, Field(ge=1, le=256)] | None = None
     ca_file: Name | None = None
     allow_plaintext_login: bool = False
 

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 
-from postroom.address import is_text, shown
 from postroom.errors import CampaignError, Place
 
 MOST_DOTENV = 128 << 10  # characters
@@ -92,6 +91,8 @@ class Project:
             # Not quoted: it may be part of a password.
             raise Unset('a "${" here begins no variable; write ${NAME}, or $$ for a dollar sign')
         value = self.environment.get(name)
+        from postroom.address import is_text
+
         if value is not None and not is_text(value):
             raise Unset(f"the environment variable {name} is not UTF-8")
         # As in Compose: with a colon an empty variable counts as missing.
@@ -116,16 +117,16 @@ class Project:
             raise CampaignError("a path cannot hold a NUL character", place, "correct the path")
         real, path = os.path.realpath(os.path.join(self.folder, path)), shown_as or path
         if not any(_inside(real, folder) for folder in (self.root, *self.allowed)):
-            raise CampaignError(f'"{shown(path)}" leads out of the project\'s root {display(self.root)}', place,
+            raise CampaignError(f'{_quoted(path)} leads out of the project\'s root {display(self.root)}', place,
                                 f"move the file, name it in `allow_paths`, or put an empty {ROOT_FILE} higher up to widen the root")
         if os.path.basename(real).startswith(".env") or _inside(real, self.state_folder) or ".git" in real.split(os.sep):
-            raise CampaignError(f'"{shown(path)}" holds secrets or addresses and never goes into a mail', place, "name another file")
+            raise CampaignError(f'{_quoted(path)} holds secrets or addresses and never goes into a mail', place, "name another file")
         try:
             mode = os.stat(real).st_mode
         except OSError as error:
-            raise CampaignError(f'"{shown(path)}": {reason(error)}', place, "correct the path or add the file") from None
+            raise CampaignError(f'{_quoted(path)}: {reason(error)}', place, "correct the path or add the file") from None
         if not stat.S_ISREG(mode):
-            raise CampaignError(f'"{shown(path)}" is not a regular file', place, "name a file")
+            raise CampaignError(f'{_quoted(path)} is not a regular file', place, "name a file")
         return real
 
     def read(self, path: str, place, most_octets: int) -> bytes:
@@ -134,13 +135,13 @@ class Project:
         try:
             with open_real(real) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise CampaignError(f'"{shown(path)}" is not a regular file', place, "name a file")
+                    raise CampaignError(f'{_quoted(path)} is not a regular file', place, "name a file")
                 octets = file.read(most_octets + 1)
         except OSError as error:
             why = "it became a link while it was used" if error.errno in (errno.ELOOP, errno.ENOTDIR) else reason(error)
-            raise CampaignError(f'"{shown(path)}": {why}', place, "make it readable") from None
+            raise CampaignError(f'{_quoted(path)}: {why}', place, "make it readable") from None
         if len(octets) > most_octets:
-            raise CampaignError(f'"{shown(path)}" is larger than {most_octets:,} octets', place, "make it smaller")
+            raise CampaignError(f'{_quoted(path)} is larger than {most_octets:,} octets', place, "make it smaller")
         return octets
 
 
@@ -165,6 +166,13 @@ def display(path: str) -> str:
     """A path as a person here would type it: relative to where they stand if it is below, else in full."""
     relative = os.path.relpath(path)
     return path if relative.startswith(os.pardir + os.sep + os.pardir) and os.path.isabs(path) else relative
+
+
+def _quoted(path):
+    # `status` names no file of a campaign, and opens at once.
+    from postroom.address import shown
+
+    return f'"{shown(path)}"'
 
 
 def _inside(path, folder):

@@ -3,7 +3,7 @@
 import re
 
 from postroom.journal.outcomes import Outcome, all_outcomes
-from postroom.journal.suppression import FORGOTTEN
+from postroom.journal.schema import FORGOTTEN
 from postroom.outcome import DEFERRED, REJECTED
 from postroom.smtp.reply import REPEATED, Meaning, Reply, meaning_of
 from postroom.words import sentence, utc, visible

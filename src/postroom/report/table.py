@@ -17,7 +17,8 @@ from postroom.address import key_of, key_parts
 from postroom.check.plan import Plan
 from postroom.errors import CampaignError, Faults
 from postroom.journal.outcomes import all_outcomes, copies_went_out, outcomes_of, refused_copies
-from postroom.journal.suppression import FORGOTTEN, Suppression
+from postroom.journal.schema import FORGOTTEN
+from postroom.journal.suppression import Suppression
 from postroom.outcome import DUPLICATE, PENDING, REJECTED, SKIPPED, SUPPRESSED
 from postroom.read.formulas import MARK, defused, is_formula
 from postroom.read.project import display

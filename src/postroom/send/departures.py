@@ -12,8 +12,7 @@ from postroom import worker
 from postroom.check.plan import LATE, NOW, Going, Plan
 from postroom.compose.build import Composer
 from postroom.errors import Place, PostroomError, RecipientError
-from postroom.message import Envelope, Message
-from postroom.smtp.protocol import check_octets
+from postroom.message import Envelope, LocalError, Message
 
 # To find those who are due the table is read once more; not more often than this while others leave.
 PASS_SECONDS = 60
@@ -131,14 +130,11 @@ def _message(composer, row, wanted: Going, clock):
     rendered = composer.render(row, wanted.line, wanted.key)
     if rendered.digest != wanted.digest:
         raise _changed(composer, wanted.line)
-    message = composer.message(rendered, int(clock()) if wanted.date is None else wanted.date, wanted.utc_offset, wanted.repeat)
     try:
-        # Also guarded where it is written to the wire; here nothing is noted as leaving yet.
-        check_octets(message.octets)
-    except PostroomError as error:
+        return composer.message(rendered, int(clock()) if wanted.date is None else wanted.date, wanted.utc_offset, wanted.repeat)
+    except LocalError as error:
         error.where = Place(composer.table.file, wanted.line)
         raise
-    return message
 
 
 def _packed(message):

@@ -1,5 +1,6 @@
 """The line to the relay: a session for as long as it lasts, and the next one."""
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -7,27 +8,34 @@ from postroom.address import shown
 from postroom.errors import LoginPutOff, LoginRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.outcome import CAMPAIGN, SESSION, Fate
+from postroom.send.window import Window
+from postroom.smtp.protocol import CHUNKED, LOCKSTEP
 from postroom.smtp.reply import LOGIN, LOGIN_CODES, RECONNECT, judged
 from postroom.smtp.session import Relay, Session
+from postroom.words import visible
 
 RECONNECT_SECONDS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
 MOST_FRUITLESS, FRUITLESS_WAIT = 3, 0.5
+MOST_IN_FLIGHT = 32  # unless the campaign says otherwise
+GROUPS = 4  # a window is filled again a quarter at a time, so that a commit serves several messages and the line never runs dry
 
 
 class Line:
-    """open_session: makes a logged-in Session, or raises. session: one that is open already (the gate's).
+    """open_session: makes a logged-in Session that writes in a mode at most, or raises. session: one that is open already (the gate's).
 
     messages_per_session: reconnect after that many; fewer where the relay shows that it takes no more. pause: sleeps so many seconds, less when a signal comes, and
     returns whether one came. relay: what its refusals mean, and the credential that may have to be renewed.
+    most_in_flight: how large the window may grow. note: hears what a person should know of the line.
     """
 
-    def __init__(self, open_session: Callable[[], Session], session: Session, messages_per_session: int | None,
-                 pause: Callable[[float], bool], relay: Relay):
-        self._open, self._session, self._cap, self._pause, self._relay = open_session, session, messages_per_session, pause, relay
+    def __init__(self, open_session: Callable[[str], Session], session: Session, messages_per_session: int | None,
+                 pause: Callable[[float], bool], relay: Relay, most_in_flight: int = MOST_IN_FLIGHT, note: Callable[[str], None] = lambda text: None):
+        self._open, self._session, self._cap, self._pause, self._relay, self._note = open_session, session, messages_per_session, pause, relay, note
+        self._window, self._mode = Window(most_in_flight), CHUNKED
         self._begun = self._taken = self._taken_before = self._fruitless = 0
-        self._answered = self._renewed = self._ended = False
-        self._words = ""
+        self._answered = self._ended = False
+        self._renewed, self._words = None, ""  # the session that showed that the token had expired
 
     @property
     def in_flight(self) -> int:
@@ -36,10 +44,12 @@ class Line:
 
     @property
     def room(self) -> int:
-        """How many messages may be handed over now."""
+        """How many messages may be handed over now; none until a good part of the window is free again."""
         if self._ended:
             return 0
-        return self._session.room if self._cap is None else min(self._session.room, self._cap - self._begun)
+        in_flight = self.in_flight
+        room = min(self._session.room, self._window.size - in_flight, sys.maxsize if self._cap is None else self._cap - self._begun)
+        return room if room * GROUPS >= self._window.size or not in_flight else 0
 
     def ready(self) -> None:
         """Have a session that takes messages: reopen it where the relay closed, or after messages_per_session.
@@ -58,7 +68,7 @@ class Line:
         give_up, wait = time.monotonic() + RECONNECT_SECONDS, FIRST_WAIT
         while True:
             try:
-                self._session = self._open()
+                self._session = self._open(self._mode)
                 break
             except RelayUnavailable:
                 if time.monotonic() + wait > give_up or self._pause(wait):
@@ -67,9 +77,10 @@ class Line:
         self._taken_before = self._taken
         self._begun, self._taken, self._answered, self._ended = 0, 0, False, False
 
-    def push(self, leaving: list[Message], until: float) -> list[Fate]:
+    def push(self, leaving: list[Message], until: float | None, began: float) -> list[Fate]:
         """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
 
+        began: when these were chosen to leave (monotonic); what it took to write that down belongs to their round trip.
         Returns what became of those that were answered.
         """
         if not leaving and self._session.closed:
@@ -77,12 +88,14 @@ class Line:
             self._pause(until - time.monotonic())
             return []
         self._begun += len(leaving)
+        self._window.left(len(leaving), began)
         answers = self._session.push(leaving, until)
         fates = judged(answers, self._relay.meanings)
+        self._observe(answers)
+        if any(fate.code is not None and fate.scope not in (SESSION, CAMPAIGN) for fate in fates):
+            self._answered, self._renewed, self._fruitless = True, None, 0
         if any(fate.scope == CAMPAIGN and _wants_login(fate) for fate in fates):
             fates = self._with_new_token(fates)
-        elif any(fate.code is not None and fate.scope != SESSION for fate in fates):
-            self._answered, self._renewed, self._fruitless = True, False, 0
         for fate in fates:
             self._taken += fate.scope != SESSION
             if fate.scope == SESSION:
@@ -90,6 +103,16 @@ class Line:
                 self._ended, self._words = True, f'"{fate.code} {shown(fate.text)}"' if fate.code else ""
                 self._learn(fate)
         return fates
+
+    def _observe(self, answers):
+        if self._session.closed:
+            self._window.ended()
+        elif answers:
+            self._window.answered(len(answers), time.monotonic())
+        if self._session.misfit and self._mode != LOCKSTEP:
+            # What is in flight is waited for; the next session knows better.
+            self._mode, self._ended = LOCKSTEP, True
+            self._note(f"From now on one command at a time: {visible(self._session.misfit)}.")
 
     def _learn(self, fate):
         """How many messages this relay takes from a session: it says so, or closed twice behind the same number."""
@@ -102,27 +125,28 @@ class Line:
         return judged(self._session.finish(within), self._relay.meanings)
 
     def _with_new_token(self, fates):
-        """A token expires in mid-run: the next session has a new one and the same message goes again, once."""
-        if self._renewed or not renewed(self._relay):
-            return fates
-        self._renewed = True
+        """A token expires in mid-run: the next session has a new one and the same messages go again, once."""
+        if self._renewed is not self._session:
+            if self._renewed is not None or not renewed(self._relay):
+                return fates
+            self._renewed = self._session
         return [fate._replace(scope=SESSION) if _wants_login(fate) else fate for fate in fates]
 
     def quit(self) -> None:
         self._session.quit()
 
 
-def logged_in(relay: Relay, *arguments, put_off: Callable[[LoginPutOff], bool] = lambda error: False) -> Session:
+def logged_in(relay: Relay, *arguments, put_off: Callable[[LoginPutOff], bool] = lambda error: False, **named) -> Session:
     """Session.open(relay, ...), once more with a new token where the one that worked before has expired.
 
     put_off: hears that the relay takes no login for now; waits, and returns whether to try once more.
     """
     try:
-        session = Session.open(relay, *arguments)
+        session = Session.open(relay, *arguments, **named)
     except (LoginRefused, LoginPutOff) as error:
         if not (put_off(error) if isinstance(error, LoginPutOff) else renewed(relay)):
             raise
-        session = Session.open(relay, *arguments)
+        session = Session.open(relay, *arguments, **named)
     if relay.password is not None:
         relay.password.worked()
     return session

@@ -4,22 +4,23 @@ import time
 from collections.abc import Callable
 
 from postroom.errors import PostroomError, RelayUnavailable
-from postroom.message import Message
+from postroom.message import LocalError, Message
 from postroom.outcome import PENDING, SENT, Fate
 from postroom.send.line import Line
 from postroom.send.queue import Queue
 from postroom.send.rate import PATIENCE_SECONDS, Pace
-from postroom.smtp.protocol import LocalError
 from postroom.smtp.reply import SLOW
 
 FINISH_SECONDS = 30
+# What was answered is written down together with what leaves next, or this much later: until then a crash makes it uncertain.
+HELD_SECONDS = 0.05
 # Why a queue closed, where it is no error.
 INTERRUPTED, ALL_PUT_OFF = "interrupted", "all put off"
 
 
 def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate], list[Message]], None], interrupted: Callable[[], bool],
          rest: Callable[[float, bool], PostroomError | str | None]) -> None:
-    """Everything in the queue, one durable commit a turn: what was answered, and what leaves next.
+    """Everything in the queue, one durable commit a turn: what was answered, and what leaves next, several at a time where they are in flight.
 
     journal: has turn(answered, leaving). told: hears what turn() has written down. interrupted: whether a signal
     came since it was last asked. rest: called while nothing may leave for long, with the time to come back (UTC seconds) and whether it is
@@ -28,7 +29,7 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
     Why it ended stands in queue.closed_by; only a journal that cannot be written raises.
     """
     fates: list[Fate] = []
-    opens_at = None
+    opens_at, held_until = None, 0.0
     try:
         while queue or queue.closed_by is None and (line.in_flight or queue.due_at is not None):
             back_at = _idle_until(queue, pace, opens_at)
@@ -42,30 +43,36 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
                 if interrupted():
                     queue.close(INTERRUPTED)
                 continue
-            free = pace.free(time.monotonic()) if back_at is None else 0
+            began = time.monotonic()
+            free = pace.free(began) if back_at is None else 0
             if free and queue:
                 line.ready()
             taken = queue.take(min(free, line.room))
-            left, opens_at = journal.turn(fates, taken)
-            leaving = taken[:left]
-            queue.put_back(taken[left:])
-            answered, fates = fates, []
-            told(answered, leaving)
+            leaving, held = [], not taken and line.in_flight > 0 and began < held_until
+            if not held:
+                left, opens_at = journal.turn(fates, taken)
+                leaving = taken[:left]
+                queue.put_back(taken[left:])
+                told(fates, leaving)
+                fates = []
             # A reconnect or the disk may have taken a while: what counts is when the mail leaves.
             now = time.monotonic()
             pace.left(len(leaving), now)
             # With no room it is a reply that we wait for, else the moment at which the next may leave.
             full = line.room <= len(leaving) and (leaving or line.in_flight)
             until = None if full or not queue else max(pace.next(now), now + _patience(opens_at))
+            if fates:
+                until = min(held_until, until or held_until)
             begun = line.in_flight
             try:
-                fates = line.push(leaving, until)
+                answered = queue.settle(line.push(leaving, until, began))
             except LocalError:
                 # What was not begun never left; without a fate in the journal the next run would call it uncertain.
-                fates = [Fate(message, PENDING, "not written") for message in leaving[line.in_flight - begun:]]
+                fates += [Fate(message, PENDING, "not written") for message in leaving[line.in_flight - begun:]]
                 raise
-            fates = queue.settle(fates)
-            _heed(pace, fates)
+            held_until = held_until if fates else time.monotonic() + HELD_SECONDS
+            fates += answered
+            _heed(pace, answered)
             if interrupted():
                 queue.close(INTERRUPTED)
     except RelayUnavailable as error:

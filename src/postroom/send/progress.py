@@ -43,9 +43,9 @@ class Progress:
             self.partial += refused
             if (refused or fate.state != SENT) and len(self.examples) < MOST_EXAMPLES:
                 self.examples.append(fate)
-            if self._bar is not None:
-                self._bar.set_postfix_str(self._not_sent(), refresh=False)
-                self._bar.update(self.done - self._bar.n)
+        if self._bar is not None and answered:
+            self._bar.set_postfix_str(self._not_sent(), refresh=False)
+            self._bar.update(self.done - self._bar.n)
         if self._bar is None and not self._quiet and time.monotonic() - self._shown > LINE_SECONDS:
             self._line()
 

@@ -6,7 +6,7 @@ from collections import deque
 from postroom.address import shown
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, Fate
+from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, SESSION, Fate
 from postroom.send.departures import Departures
 from postroom.send.patience import Patience
 from postroom.smtp.reply import SLOW
@@ -17,6 +17,7 @@ JITTER = 0.2  # up to so much longer, so that not all come back at one moment
 MOST_TRIES = 12  # about a day and a half
 # So often "slow down" at one and the same message: perhaps it is about this one, so the others go first.
 MOST_SLOW_AT_ONE = 5
+MOST_TAKEN_OCTETS = 8 << 20  # at one time: they are held until they are answered
 
 
 class Queue:
@@ -30,6 +31,7 @@ class Queue:
         self._departures, self._patience, self._again, self.closed_by = departures, patience, deque(), None
         self._returned, self._left_over, self._words = set(), 0, ""
         self._slow_at, self._stalled, self._waited = (None, 0), deque(), set()
+        self._out, self._echoes = set(), set()
 
     def __bool__(self):
         """Whether there is something to hand out now; looks one message ahead."""
@@ -53,13 +55,17 @@ class Queue:
     def take(self, most: int) -> list[Message]:
         """At most so many messages that leave next."""
         taken = []
-        while len(taken) < most and self:
+        octets = 0
+        while len(taken) < most and octets < MOST_TAKEN_OCTETS and self:
             # Whoever waited here for a quota has a Date of hours ago.
             taken.append(self._departures.fresh(self._again.popleft()))
+            octets += len(taken[-1].octets)
+        self._out.update(message.key for message in taken)
         return taken
 
     def put_back(self, messages: list[Message]) -> None:
         """These could not leave yet; they are the next."""
+        self._out.difference_update(message.key for message in messages)
         self._again.extendleft(reversed(messages))
 
     def settle(self, fates: list[Fate]) -> list[Fate]:
@@ -67,13 +73,30 @@ class Queue:
 
         Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
         """
-        settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in map(self._slowed, fates)]
+        # A session ends at the first that it does not answer; those behind are not to blame.
+        blamed = next((fate for fate in fates if fate.scope == SESSION), None)
+        echoes = {fate.message.key for fate in fates if self._is_echo(fate)}
+        settled = [fate if fate.message.key in echoes else self._slowed(fate) for fate in fates]
+        settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in settled]
         for fate in reversed(settled):
-            self._go_again(fate)
+            if fate.message.key in echoes or fate.scope == SESSION and fate.state == PENDING and fate is not blamed:
+                self._again.appendleft(fate.message)
+            else:
+                self._go_again(fate)
         for fate in settled:
-            if (error := self._patience.heed(fate)) is not None:
+            if fate.message.key not in echoes and (error := self._patience.heed(fate)) is not None:
                 self.close(error)
         return settled
+
+    def _is_echo(self, fate):
+        """Whether it says "slow down" to what had left before the relay said so first."""
+        key = fate.message.key
+        self._out.discard(key)
+        echo = _is_slow(fate) and key in self._echoes
+        self._echoes.discard(key)
+        if _is_slow(fate) and not echo:
+            self._echoes = set(self._out)
+        return echo
 
     def _slowed(self, fate):
         """"Slow down" says nothing of a recipient, unless it is said at the same one again and again while others are taken."""

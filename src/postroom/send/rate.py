@@ -61,7 +61,9 @@ class Pace:
             departures.extend([now] * count)
 
     def slow_down(self, now: float) -> None:
-        """The relay asks for less: a pause, and from then on half as many as before."""
+        """The relay asks for less: a pause, and from then on half as many as before. What it says during the pause is about mail that left before."""
+        if now < self._resumes:
+            return
         recent = [at for at in self._recent if at > now - CLEAN_SECONDS]
         # A window lets its messages go in bursts: its average counts, a quota's apart.
         observed = max([(now - recent[0]) / len(recent) if recent else 0.0,

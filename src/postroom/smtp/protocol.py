@@ -9,28 +9,38 @@ PIPELINED  MAIL, RCPT and DATA in one group; the end of one body and the next gr
 CHUNKED    whole transactions stream, each begun with RSET (RFC 3030); RSET, because a failed BDAT leaves the server in
            a state that only RSET clears (RFC 3030 section 2), and Exim would deliver under the previous sender.
 
-The session writes in LOCKSTEP so far. Three promises that a change must keep:
+Whatever the mode, the first transaction of a session goes one command at a time until one was accepted, with BDAT where it is CHUNKED:
+a relay that offers what it cannot do is found with one message in flight. Promises that a change must keep:
 1. A message whose own recipient was put off is not handed on to the others: they would get it twice. So a message for
    several addresses waits for its RCPT replies before DATA or BDAT, in every mode.
 2. `left` is exact: a message may have been accepted only once its last octet was handed to the kernel. So a 2xx before that is
    another command's reply, while a refusal before it counts.
-3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left.
+3. What stands behind a 421 was not processed (RFC 5321 section 3.8) and is answered as not having left. So it is behind a refused RSET
+   where the relay then closes without another word: Exim answers 554 to the RSET behind the eleventh refusal of a session.
+4. What no octet of has been handed out can be withdrawn. So at most MOST_WAITING octets wait for the kernel.
+
+One limit: a server that leaves a reply out, or gives one too many, while many are outstanding shifts all that follow, and until one of them does
+not fit where it falls, a message is judged by its neighbour's reply. No client that streams can tell; a server that always does so is found
+by the first transaction.
 """
 
 from collections import deque, namedtuple
 
-from postroom.errors import PostroomError
-from postroom.message import Message
+from postroom.message import Block, LocalError, Message, checked
 from postroom.smtp.reply import CLOSING, FINAL, Answer, ProtocolError, Reply, ReplyReader, meaning_of
 
-LOCKSTEP, PIPELINED, CHUNKED = "lockstep", "pipelined", "chunked"
-MOST_COMMAND, MOST_LINE = 512, 998  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
+LOCKSTEP, PIPELINED, CHUNKED = MODES = "lockstep", "pipelined", "chunked"
+MOST_WAITING = 1 << 18
+MOST_COMMAND = 512  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
 GREETING, MAIL, RCPT, DATA, RSET = "greeting", "mail", "rcpt", "data", "rset"
 END, LONE_DOT = "end of data", "lone dot"
 ELSEWHERE = "use a relay that offers it on every connection, or take the row out"
 
 # Which first digits a reply may have where; any other does not fit, and the dialogue is out of step.
 FITTING = {MAIL: "245", RCPT: "245", DATA: "345", END: "245", LONE_DOT: "245", RSET: "2"}
+
+# What says that a command is not known, or not now (RFC 5321 section 4.2.3): behind an accepted RCPT the body was perhaps read as commands.
+UNKNOWN = range(500, 505)
 
 # Of a copy in a further transaction that the connection did not outlast; the message itself has its answer.
 NO_REPLY = Reply(451, None, ("the connection ended before the relay answered",))
@@ -39,29 +49,40 @@ Heard = namedtuple("Heard", "phase reply")
 Heard.__doc__ = "One reply and the phase that it answers."
 
 
-class LocalError(PostroomError):
-    """We must not write this: it would break the dialogue or the message."""
-
-
 class Protocol:
     """One session's dialogue.
 
     broken: None, or why the session must end at once. closing: the 421 that the relay said, or None.
+    misfit: None, or the reply after which nothing more should be streamed to this relay, in this session or another.
     """
 
     def __init__(self, mode: str = LOCKSTEP, meanings: tuple = ()):
-        self.mode, self.broken, self.closing, self._meanings = mode, None, None, meanings
+        self.mode, self.broken, self.closing, self.misfit, self._meanings = mode, None, None, None, meanings
         self._reader = ReplyReader()
         self._expected = deque([_Expected(GREETING)])
         self._steps = deque()
         self._open = []
-        self._reset_first = False
+        self._reset_first = self._unproven = self._reset_refused = False
         self._handed_out = self._written = 0
+
+    def stream(self, mode: str) -> None:
+        """From now on write in this mode, once a transaction that went one command at a time was accepted."""
+        self.mode, self._unproven = mode, mode != LOCKSTEP
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether one message may be begun before the one before it was answered."""
+        return self.mode != LOCKSTEP and not self._unproven
 
     @property
     def in_flight(self) -> int:
         """Messages begun and not answered."""
         return len(self._open)
+
+    @property
+    def octets_in_flight(self) -> int:
+        """How much those hold."""
+        return sum(len(transaction.octets) for transaction in self._open)
 
     @property
     def expected_phase(self) -> str | None:
@@ -80,7 +101,7 @@ class Protocol:
 
     def conceal(self, secrets: list[bytes]) -> None:
         """From now on these never come out of a reply's text."""
-        self._reader.secrets = secrets
+        self._reader.conceal(secrets)
 
     def command(self, phase: str, line: bytes) -> None:
         """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""
@@ -88,29 +109,42 @@ class Protocol:
 
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
         """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out; then nothing of it does."""
-        check_octets(message.octets)
-        mail_from = command_line(_mail_from(message, capabilities, message.needs_smtputf8), message.needs_smtputf8)
-        transaction = _Transaction(message, self._meanings, mail_from)
-        self._steps.extend(self._steps_of(transaction))
+        octets, utf8 = checked(message.octets), message.needs_smtputf8
+        mail_from = command_line(_mail_from(message, capabilities, utf8), utf8)
+        transaction = _Transaction(message, self._meanings, octets, mail_from, [
+            (address, command_line(b"RCPT TO:<" + _path(address) + b">", utf8)) for address in message.envelope.recipients])
+        self._prepare(transaction)
         self._open.append(transaction)
 
     def to_write(self) -> list[tuple[str, bytes]]:
-        """(phase, octets) of all that may leave now, in order; the caller writes all of it."""
+        """(phase, octets) of what may leave now, in order; the caller writes all of it."""
         written = []
-        while self._steps and self.broken is None and self.closing is None and self._may_write(self._steps[0]):
-            step = self._steps.popleft()
-            if step.phase == MAIL and self._reset_first:
+        if self.broken is not None or self.closing is not None or self._reset_refused:
+            return written
+        steps, expected = self._steps, self._expected
+        while steps and self._handed_out - self._written < MOST_WAITING and self._may_write(steps[0]):
+            if self._reset_first and steps[0].phase == MAIL:
                 self._reset_first = False
-                self._steps.appendleft(step)
-                step = _Step(RSET, b"RSET\r\n")
-            self._handed_out += len(step.octets)
-            self._expected.append(_Expected(step.phase, step.transaction, step.address, self._handed_out))
-            if step.transaction is not None:
-                step.transaction.due += 1
-                if step.phase == END:
-                    step.transaction.ends_at = self._handed_out
-            written.append((step.phase, step.octets))
+                steps.appendleft(_Step(RSET, b"RSET\r\n"))
+            step = steps.popleft()
+            phase, octets, transaction, address = step
+            self._handed_out += len(octets)
+            expected.append(_Expected(phase, transaction, address, self._handed_out))
+            if transaction is not None:
+                transaction.due += 1
+                transaction.to_come -= 1
+                if phase == END:
+                    transaction.ends_at = self._handed_out
+            written.append((phase, octets))
         return written
+
+    def withdraw(self) -> list[Answer]:
+        """Begin none of the messages of which nothing was handed out yet; an Answer for each."""
+        begun = [transaction for transaction in self._open if transaction.due or transaction.said or transaction.is_decided]
+        dropped, self._open = [transaction for transaction in self._open if transaction not in begun], begun
+        # What stands before a transaction without being a part of it is its RSET.
+        self._steps = deque(step for step in self._steps if step.transaction in begun)
+        return [transaction.lost(-1) for transaction in dropped]
 
     def wrote(self, octets: int) -> None:
         """So many octets more of what was handed out went to the kernel."""
@@ -127,73 +161,94 @@ class Protocol:
             self.broken = error.what
         return events
 
-    def lost(self) -> list[Answer]:
-        """The connection is over: an Answer for every message that has none yet."""
-        answers = [transaction.lost(self._written) for transaction in self._open]
+    def lost(self, by_relay: bool = False) -> list[Answer]:
+        """The connection is over: an Answer for every message that has none yet. by_relay: it was not we who closed it."""
+        answers = [transaction.lost(-1 if self._reset_refused and by_relay else self._written) for transaction in self._open]
         self._open.clear()
         self._steps.clear()
         self._expected.clear()
         return answers
 
-    def _steps_of(self, transaction):
-        message, utf8 = transaction.message, transaction.message.needs_smtputf8
-        steps = [_Step(MAIL, transaction.mail_from, transaction)]
-        for address in transaction.recipients:
-            steps.append(_Step(RCPT, command_line(b"RCPT TO:<" + _path(address) + b">", utf8), transaction, address))
+    def _prepare(self, transaction):
+        """Have the next transaction of a message written behind all that waits already."""
         if self.mode == CHUNKED:
-            steps.insert(0, _Step(RSET, b"RSET\r\n"))
-            steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(message.octets) + message.octets, transaction))
+            self._steps.append(_Step(RSET, b"RSET\r\n"))
+        steps = [_Step(MAIL, transaction.mail_from, transaction)]
+        steps += [_Step(RCPT, line, transaction, address) for address, line in transaction.recipients]
+        if self.mode == CHUNKED:
+            steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(transaction.octets) + transaction.octets, transaction))
         else:
             steps.append(_Step(DATA, b"DATA\r\n", transaction))
-        return steps
+        self._steps.extend(steps)
+        transaction.to_come = len(steps)
 
     def _may_write(self, step):
-        if self.mode == LOCKSTEP or step.transaction is None and step.phase != RSET:
-            return not self._expected
+        if not self._expected:
+            return True
+        if not self.is_streaming or step.transaction is None and step.phase != RSET:
+            return False
         if step.phase in (DATA, END) and len(step.transaction.recipients) > 1 and step.transaction.due:
             return False
-        # DATA's reply decides what comes next: the body, a lone dot, or the next transaction.
-        return not any(expected.phase == DATA for expected in self._expected)
+        # DATA's reply decides what comes next: the body, a lone dot, or the next transaction. Nothing is ever written behind it.
+        return self._expected[-1].phase != DATA
 
     def _take(self, reply, events):
         if reply.code == CLOSING:
             return self._closing(reply, events)
         if not self._expected:
-            self.broken = f'the relay says "{reply}" though nothing was asked'
-            return None
+            return self._does_not_fit(f'the relay says "{reply}" though nothing was asked', reply)
         expected = self._expected.popleft()
-        events.append(Heard(expected.phase, reply))
-        early = self._written < expected.ends_at
-        if str(reply.code)[0] not in FITTING.get(expected.phase, "2345"):
+        phase, transaction, _, ends_at = expected
+        events.append(Heard(phase, reply))
+        early = self._written < ends_at
+        if phase == RSET and self.is_streaming and str(reply.code)[0] in "45" and not early:
+            self._reset_refused = True
+        elif str(reply.code)[0] not in FITTING.get(phase, "2345") or self._reset_refused:
             self._expected.appendleft(expected)
-            self.broken = f'the relay answers "{reply}" to {expected.phase}'
-        elif early and (expected.phase != END or reply.is_positive):
+            self._does_not_fit(f'the relay answers "{reply}" to {phase}', reply)
+        elif early and (phase != END or reply.is_positive):
             self._expected.appendleft(expected)
-            self.broken = f'the relay answers "{reply}" to {expected.phase} before it had all of it'
-        elif expected.transaction is not None:
+            self._does_not_fit(f'the relay answers "{reply}" to {phase} before it had all of it', reply)
+        elif phase == END and self.mode == CHUNKED and reply.code in UNKNOWN and transaction.refusal is None:
+            # The relay does not know BDAT after all, and may have read the mail as commands. It took nothing.
+            self._open.remove(transaction)
+            events.append(transaction.lost(-1))
+            self._does_not_fit(f'the relay answers "{reply}" to BDAT, which it offered', reply)
+        elif transaction is not None:
             self._advance(expected, reply, events)
             if early:
                 # Some servers close now, some read the rest in silence, some answer it once more: no count of replies holds from here on.
                 self.broken = f'the relay refuses a message before it had all of it: "{reply}"'
         return None
 
+    def _does_not_fit(self, why, reply):
+        self.broken = why
+        self.misfit = reply if self.mode != LOCKSTEP else None
+
     def _advance(self, expected, reply, events):
-        transaction, phase = expected.transaction, expected.phase
+        phase, transaction, address, _ = expected
         transaction.due -= 1
         if phase == RCPT:
-            transaction.said.append((expected.address, reply))
+            transaction.said.append((address, reply))
         if phase == DATA and reply.is_intermediate:
             # Without a valid recipient the mail must not follow; an empty one is refused by itself (RFC 2920 section 3.1).
-            end = _Step(LONE_DOT, b".\r\n", transaction) if transaction.refusal else _Step(END, stuffed(transaction.message.octets), transaction)
+            end = _Step(LONE_DOT, b".\r\n", transaction) if transaction.refusal else _Step(END, stuffed(transaction.octets), transaction)
             self._steps.appendleft(end)
+            transaction.to_come += 1
         elif phase == END and (reply.is_positive or transaction.refusal is None):
+            if transaction.refusal is not None:
+                # Taken although nobody was to get it: what the relay says counts, but we do not understand each other.
+                self.misfit = self.misfit or reply
             if transaction.ended(reply):
-                self._steps.extend(self._steps_of(transaction))
-        elif phase != LONE_DOT and (refusal := transaction.refused_by(phase, reply)) and transaction.refusal is None:
+                self._prepare(transaction)
+            self._unproven = self._unproven and not reply.is_positive
+        elif phase != LONE_DOT and transaction.refusal is None and (refusal := transaction.refused_by(phase, reply)):
             transaction.refusal = refusal
-            self._steps = deque(step for step in self._steps if step.transaction is not transaction)
+            if transaction.to_come:
+                self._steps = deque(step for step in self._steps if step.transaction is not transaction)
+                transaction.to_come = 0
             self._reset_first = self.mode != CHUNKED
-        if not transaction.due and not any(step.transaction is transaction for step in self._steps):
+        if not (transaction.due or transaction.to_come):
             self._open.remove(transaction)
             events.append(transaction.answer())
 
@@ -216,16 +271,16 @@ class _Transaction:
     """One message to all of its recipients: one transaction, and another for those of whom the relay says that they are too many
     for one (RFC 5321 section 4.5.3.1.10).
 
-    recipients: those of the present transaction. said: (address, Reply) of each of them that was answered. settled: likewise, those
-    of earlier ones. due: replies that are outstanding. ends_at: position in the stream of the message's last octet, once handed out.
+    octets: a Block. recipients: (address, RCPT's line) of those of the present transaction. said: (address, Reply) of each of them that was answered. settled: likewise, those
+    of earlier ones. due: replies that are outstanding. to_come: commands that are not written yet. ends_at: position in the stream of the message's last octet, once handed out.
     refusal: (phase, Reply) of the first refusal. verdict: (phase, Reply) of the first end of data.
     """
 
-    __slots__ = ("message", "meanings", "mail_from", "recipients", "said", "settled", "due", "ends_at", "refusal", "verdict", "crowded")
+    __slots__ = ("message", "meanings", "octets", "mail_from", "recipients", "said", "settled", "due", "to_come", "ends_at", "refusal", "verdict", "crowded")
 
-    def __init__(self, message, meanings, mail_from):
-        self.message, self.meanings, self.mail_from, self.recipients = message, meanings, mail_from, message.envelope.recipients
-        self.said, self.settled, self.due, self.ends_at, self.refusal, self.verdict, self.crowded = [], [], 0, None, None, None, {}
+    def __init__(self, message, meanings, octets, mail_from, recipients):
+        self.message, self.meanings, self.octets, self.mail_from, self.recipients = message, meanings, octets, mail_from, recipients
+        self.said, self.settled, self.due, self.to_come, self.ends_at, self.refusal, self.verdict, self.crowded = [], [], 0, 0, None, None, None, {}
 
     @property
     def addresses(self):
@@ -260,7 +315,7 @@ class _Transaction:
         self.crowded = {address: said for address, said in self.said if _is_one_too_many(said) and address != self.message.envelope.own}
         self.settled += [(address, said) for address, said in self.said if address not in self.crowded]
         if self.crowded:
-            self.recipients, self.refusal = tuple(self.crowded), None
+            self.recipients, self.refusal = [(address, line) for address, line in self.recipients if address in self.crowded], None
         self.said = []
         return bool(self.crowded)
 
@@ -315,20 +370,10 @@ def command_line(line: bytes, utf8: bool = False) -> bytes:
     return line + b"\r\n"
 
 
-def check_octets(octets: bytes) -> None:
-    """Raise LocalError unless these can go out as they are: CRLF line ends only, no NUL, no line over 998 octets.
-
-    A bare CR or LF is a second end of data to some servers: SMTP smuggling (CVE-2023-51764 and its kin).
-    """
-    line_ends = octets.count(b"\r\n")
-    if not (octets.endswith(b"\r\n") and octets.count(b"\r") == octets.count(b"\n") == line_ends and b"\0" not in octets):
-        raise LocalError("the message holds a bare line end or a NUL; it was not sent")
-    if max(map(len, octets.split(b"\r\n"))) > MOST_LINE:
-        raise LocalError(f"the message holds a line over {MOST_LINE} octets; it was not sent")
-
-
-def stuffed(octets: bytes) -> bytes:
+def stuffed(octets: Block) -> bytes:
     """A message as DATA wants it: dots doubled at the start of lines, the lone dot behind it (RFC 5321 section 4.5.2)."""
+    if not octets.dotted:
+        return octets + b".\r\n"
     return (b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 

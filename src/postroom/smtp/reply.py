@@ -12,6 +12,7 @@ from postroom.errors import PostroomError
 from postroom.outcome import CAMPAIGN, DEFERRED, PENDING, RECIPIENT, REJECTED, SENT, SESSION, UNCERTAIN, AddressResult, Fate
 
 MOST_LINE, MOST_KEPT_LINES, MOST_LINES = 4096, 64, 1000
+MOST_KNOWN, MOST_KNOWN_LINE = 64, 80
 LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
 CHINESE = re.compile("[\u4e00-\u9fff]{2}")
@@ -87,11 +88,18 @@ of the message may have left. addresses: (address, Reply) of every RCPT that was
 
 
 class ReplyReader:
-    """Octets in any portions to whole replies. secrets: what is replaced by *** in every text."""
+    """Octets in any portions to whole replies."""
 
     def __init__(self):
-        self.secrets = []
+        self._secrets = []
         self._octets, self._code, self._lines, self._count = b"", None, [], 0
+        # A relay says the same few words all the time.
+        self._known = {}
+
+    def conceal(self, secrets: list[bytes]) -> None:
+        """From now on these are replaced by *** in every text."""
+        self._secrets = secrets
+        self._known.clear()
 
     @property
     def is_empty(self) -> bool:
@@ -105,16 +113,24 @@ class ReplyReader:
         self._octets += octets
         while (end := self._octets.find(b"\n")) >= 0:
             line, self._octets = self._octets[:end].removesuffix(b"\r"), self._octets[end + 1:]
+            if not self._count and (reply := self._known.get(line)) is not None:
+                yield reply
+                continue
+            alone = not self._count
             if (reply := self._line(line)) is not None:
+                if alone and len(line) < MOST_KNOWN_LINE:
+                    if len(self._known) >= MOST_KNOWN:
+                        self._known.clear()
+                    self._known[line] = reply
                 yield reply
         if len(self._octets) > 16 * MOST_LINE:
             raise ProtocolError("the relay sends a line without end")
 
     def _line(self, line):
         # What looks like a code may be a secret's first letters.
-        code = line[:4] if line[:3].isdigit() and not any(map(line.startswith, self.secrets)) else b""
+        code = line[:4] if line[:3].isdigit() and not any(map(line.startswith, self._secrets)) else b""
         text = line[len(code):]
-        for secret in self.secrets:
+        for secret in self._secrets:
             text = text.replace(secret, b"***")
         line = code + text
         found = LINE.fullmatch(line[:MOST_LINE])

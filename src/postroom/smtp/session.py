@@ -1,11 +1,12 @@
 """One SMTP connection: TLS, login, push, finish, quit. The socket's side of protocol.py.
 
-Reading never waits behind writing: one select watches both, whatever the sizes of the buffers (RFC 2920 section 3.1).
+Reading never waits behind writing: one poll watches both, whatever the sizes of the buffers (RFC 2920 section 3.1).
 After any error of the socket it is read to its end before anything is judged: replies that had arrived stay readable.
 """
 
 import errno
 import ipaddress
+import math
 import os
 import select
 import socket
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from postroom.errors import LoginPutOff, LoginRefused, PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
 from postroom.smtp import auth
-from postroom.smtp.protocol import DATA, END, FITTING, GREETING, LOCKSTEP, LONE_DOT, Heard, Protocol
+from postroom.smtp.protocol import CHUNKED, DATA, END, FITTING, GREETING, LOCKSTEP, LONE_DOT, MODES, PIPELINED, Heard, Protocol
 from postroom.smtp.reply import LATER_WORKS, Answer, Meaning, Reply, meaning_of
 from postroom.smtp.transcript import AUTH, Transcript
 
@@ -29,6 +30,9 @@ OTHER_SECONDS = 300
 DRAIN_SECONDS = 2
 READY = 220  # the greeting's code
 BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
+LONGEST_POLL_SECONDS = 86_400
+# However many messages may be in flight: they are held until they are answered.
+MOST_IN_FLIGHT, MOST_OCTETS_IN_FLIGHT = 256, 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +61,31 @@ class Relay:
 
 
 class Session:
-    """A logged-in session. capabilities: what EHLO said, keyword -> parameters. closed: None, or why it ended."""
+    """A logged-in session. capabilities: what EHLO said, keyword -> parameters. closed: None, or why it ended.
 
-    def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float], mode: str):
-        self.relay, self.capabilities, self.closed = relay, {}, None
+    misfit: None, or why nothing more should be streamed to this relay, in this session or another.
+    """
+
+    def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float]):
+        self.relay, self.capabilities, self.closed, self.misfit = relay, {}, None, None
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
-        self._protocol, self._out, self._heard = Protocol(mode, relay.meanings), deque(), []
+        self._protocol, self._out, self._heard = Protocol(LOCKSTEP, relay.meanings), deque(), []
         self._progress = time.monotonic()
         self._conceal(getattr(relay.password, "known", list)())
         self._name = _literal(line.getsockname()[0]).encode("ascii")
 
     @classmethod
     def open(cls, relay: Relay, transcript: Transcript | None = None, wake: int | None = None,
-             seconds: Callable[[str], float] = lambda phase: SECONDS.get(phase, OTHER_SECONDS), mode: str = LOCKSTEP) -> "Session":
+             seconds: Callable[[str], float] = lambda phase: SECONDS.get(phase, OTHER_SECONDS), mode: str = CHUNKED) -> "Session":
         """Connect, secure the line, log in.
 
         wake: a descriptor that becomes readable when a signal came. seconds: how long to wait for a phase's whole reply, for the
-        connection and the handshake (CONNECT), for the relay to take a block (WRITE). mode: the protocol's way of writing.
+        connection and the handshake (CONNECT), for the relay to take a block (WRITE). mode: the fastest way of writing that may be used
+        where the relay offers it.
         Raises RelayUnavailable where it may work later, RelayRefused where something must change first.
         """
         line = _connected(relay, wake, seconds(CONNECT))
-        session = cls(relay, line, transcript, wake, seconds, mode)
+        session = cls(relay, line, transcript, wake, seconds)
         session._note(f"connected to {relay.name}")
         try:
             if relay.security == "tls":
@@ -86,6 +94,7 @@ class Session:
             session._log_in()
             if not session.is_usable():
                 raise session._ended()
+            session._protocol.stream(min(mode, session._offered(), key=MODES.index))
         except BaseException:
             session._hang_up("not opened")
             raise
@@ -99,7 +108,9 @@ class Session:
     @property
     def room(self) -> int:
         """How many more messages may be begun now."""
-        return 0 if self.closed or self.in_flight else 1
+        if self.closed or self._protocol.octets_in_flight >= MOST_OCTETS_IN_FLIGHT:
+            return 0
+        return (MOST_IN_FLIGHT if self._protocol.is_streaming else 1) - self.in_flight
 
     def push(self, messages: list[Message], until: float | None) -> list[Answer]:
         """Begin messages and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
@@ -112,8 +123,10 @@ class Session:
         return self._exchange(until) if self.in_flight or until is not None else []
 
     def finish(self, within: float) -> list[Answer]:
-        """Wait so many seconds, or until a signal comes, for the answers that are outstanding; the rest is answered as lost."""
-        answers, until = [], time.monotonic() + within
+        """Wait so many seconds, or until a signal comes, for the answers that are outstanding; the rest is answered as lost, and so is
+        whatever has not begun to leave.
+        """
+        answers, until = self._protocol.withdraw(), time.monotonic() + within
         while self.in_flight and time.monotonic() < until and not _is_readable(self._wake):
             answers += self._exchange(until)
         if self.in_flight:
@@ -180,6 +193,11 @@ class Session:
             keyword, _, parameters = line.replace("AUTH=", "AUTH ").partition(" ")
             known = self.capabilities.get(keyword.upper(), "")
             self.capabilities[keyword.upper()] = f"{known} {parameters}".strip()
+
+    def _offered(self):
+        if "PIPELINING" not in self.capabilities:
+            return LOCKSTEP
+        return CHUNKED if "CHUNKING" in self.capabilities else PIPELINED
 
     def _secure(self):
         try:
@@ -272,22 +290,24 @@ class Session:
         """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
         answers = []
         while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
-            self._hand_out()
-            readable, writable, woken = self._wait(self._deadline(until))
-            if writable:
-                answers += self._write()
-            if readable and self.closed is None:
+            while self.closed is None and self._hand_out() and self._write(answers):
+                pass
+            readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until))
+            if readable:
                 answers += self._read()
             if woken:
                 break
             # Also where octets keep coming: what counts is what was made of them.
             if self.closed is None and time.monotonic() >= (deadline := self._deadline(until)):
                 if until is None or deadline < until:
+                    # A reply that is missing where many are due may as well be one that was miscounted.
+                    self.misfit = self.misfit or (None if self._out or not self._protocol.is_streaming else "a reply is missing")
                     answers += self._hang_up("the relay did not answer in time")
                 break
         return answers
 
     def _hand_out(self):
+        """Whether there is something to write."""
         writing = self._protocol.to_write()
         if writing:
             self._out.append(memoryview(b"".join([octets for _, octets in writing])))
@@ -295,6 +315,7 @@ class Session:
         if self._transcript:
             for phase, octets in writing:
                 self._transcript.wrote(phase, octets)
+        return bool(self._out)
 
     def _deadline(self, until):
         phase = self._protocol.expected_phase
@@ -307,30 +328,31 @@ class Session:
 
     def _wait(self, deadline):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
-            return True, bool(self._out), False
-        seconds = None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
-        reading = [self._line] if self._wake is None else [self._line, self._wake]
-        readable, writable, _ = select.select(reading, [self._line] if self._out else [], [], seconds)
-        return self._line in readable, bool(writable), self._wake in readable
+            return True, False
+        ready = _polled(max(0.0, deadline - time.monotonic()), (self._line, self._wake), self._line if self._out else None)
+        return self._line in ready, self._wake in ready
 
     def _readable(self, seconds):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
             return True
-        return bool(select.select([self._line], [], [], seconds)[0])
+        return bool(_polled(seconds, (self._line,)))
 
-    def _write(self):
+    def _write(self, answers):
+        """Whether the kernel may take more; what the relay had still said is added to the answers where writing failed."""
+        block = self._out[0][:MOST_WRITTEN]
         try:
-            sent = self._line.send(self._out[0][:MOST_WRITTEN])
+            sent = self._line.send(block)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
-            return []
+            return False
         except OSError as error:
-            return self._broken(error)
+            answers += self._broken(error)
+            return False
         self._protocol.wrote(sent)
         self._out[0] = self._out[0][sent:]
         if not self._out[0]:
             self._out.popleft()
         self._progress = time.monotonic()
-        return []
+        return sent == len(block)
 
     def _read(self):
         try:
@@ -338,9 +360,9 @@ class Session:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             return []
         except OSError as error:
-            return self._hang_up(_words(error))
+            return self._hang_up(_words(error), by_relay=True)
         if not octets:
-            return self._hang_up("the relay closed the connection")
+            return self._hang_up("the relay closed the connection", by_relay=True)
         return self._feed(octets)
 
     def _feed(self, octets):
@@ -350,6 +372,8 @@ class Session:
                 self._hear(event)
             else:
                 answers.append(event)
+        if self._protocol.misfit and self.misfit is None:
+            self.misfit = f'the relay answers "{self._protocol.misfit}" where it does not fit'
         if self._protocol.broken:
             answers += self._hang_up(self._protocol.broken)
         elif self._protocol.closing:
@@ -369,10 +393,10 @@ class Session:
         answers, until = [], time.monotonic() + DRAIN_SECONDS
         while self.closed is None and self._readable(max(0.0, until - time.monotonic())):
             answers += self._read()
-        return answers + self._hang_up(_words(error))
+        return answers + self._hang_up(_words(error), by_relay=True)
 
-    def _hang_up(self, why):
-        answers = self._protocol.lost()
+    def _hang_up(self, why, by_relay=False):
+        answers = self._protocol.lost(by_relay)
         if self.closed is None:
             self.closed = why
             self._note(f"closed: {why}")
@@ -418,16 +442,29 @@ def _connected_to(family, kind, protocol, _, address, until, wake):
 
 def _await(until, wake, readable=None, writable=None):
     """Wait for the socket; raises TimeoutError at `until`, InterruptedError when a signal came."""
-    reading = [one for one in (readable, wake) if one is not None]
-    found = select.select(reading, [writable] if writable else [], [], max(0.0, until - time.monotonic()))
-    if wake in found[0]:
+    ready = _polled(max(0.0, until - time.monotonic()), (readable, wake), writable)
+    if wake in ready:
         raise InterruptedError(errno.EINTR, "interrupted")
-    if not any(found):
+    if not ready:
         raise TimeoutError
 
 
 def _is_readable(descriptor):
-    return descriptor is not None and bool(select.select([descriptor], [], [], 0)[0])
+    return descriptor is not None and bool(_polled(0, (descriptor,)))
+
+
+def _polled(seconds, reading, writing=None):
+    """Which of `reading`, and whether `writing`, can go on now; waits so many seconds at most. None stands for nothing to wait for."""
+    watched, poll = {}, select.poll()
+    for one in (*reading, writing):
+        if one is None:
+            continue
+        descriptor = one if isinstance(one, int) else one.fileno()
+        watched[descriptor] = one
+        poll.register(descriptor, (select.POLLIN if one in reading else 0) | (select.POLLOUT if one is writing else 0))
+    ready = poll.poll(math.ceil(min(seconds, LONGEST_POLL_SECONDS) * 1000))
+    # An error or a hang-up is told by whoever reads or writes next.
+    return [watched[descriptor] for descriptor, event in ready if event != select.POLLOUT or watched[descriptor] not in reading]
 
 
 def _unreachable(error: OSError, relay: Relay) -> RelayUnavailable:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
@@ -137,9 +137,24 @@ class Composer:
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
 
+    @property
+    def files_vary(self) -> bool:
+        """Whether rows have attachments of their own."""
+        return len(self.shared) < len(self.campaign.attachments)
+
+    def read_so_far(self) -> list[dict]:
+        """All that compiling and rendering has read of templates, and of pictures that stand in them; for learn() in another process."""
+        return [*(loader.sources for loader in self.templates.loaders), *([self.embedder.unvarying] if self.embedder else [])]
+
+    def learn(self, read: list[dict]) -> None:
+        """What another process read of this campaign counts as if it had been read here."""
+        for mine, theirs in zip(self.read_so_far(), read, strict=True):
+            for name, value in theirs.items():
+                mine.setdefault(name, value)
+
     def varying_files(self, row: dict, line: int) -> str:
         """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
-        if len(self.shared) == len(self.campaign.attachments):
+        if not self.files_vary:
             return ""
         files = self.attachments(row, line)
         # Whoever asks renders the row next.
@@ -184,6 +199,7 @@ class Composer:
         """
         message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
         date_header, offset = self._date_header(date, utc_offset)
+        # Date is the first line: dated() writes another in its place.
         head = [date_header, self._from_header(rendered.from_)]
         for name, mailboxes in (("Reply-To", rendered.reply_to), ("To", rendered.to), ("Cc", rendered.cc)):
             if mailboxes:
@@ -197,6 +213,12 @@ class Composer:
         octets = self._octets([*head, self.static_head], rendered)
         envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
         return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
+
+    def dated(self, message: Message, date: int) -> Message:
+        """The same message as message() makes it for another date."""
+        header, offset = self._date_header(date, None)
+        octets = header + message.octets[message.octets.index(b"\r\n") + 2:]
+        return replace(message, octets=octets, date=date, utc_offset=offset)
 
     # Compiling
 

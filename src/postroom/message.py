@@ -52,6 +52,7 @@ def joined(blocks: Iterable[Block]) -> Block:
 
 def vouched(octets: bytes, dotted: bool) -> Block:
     """A Block of pieces that may begin and end in mid-line: each was checked, and whoever put them together let no line grow too long.
+    Or of lines whose maker knows no other letters, as of base64.
 
     dotted: True also where nobody is sure.
     """

@@ -63,7 +63,10 @@ class Encoder:
             lines, dotted = _lines(segments)
             return b"quoted-printable", vouched(_ended(lines, is_alone, CUT), dotted)
         encoding, octets = mime.body(body.text)
-        return encoding, checked(_ended(octets, is_alone, CUT if encoding == b"quoted-printable" else LINE_END))
+        if encoding == b"base64":
+            # Of what that is made of nothing needs a look.
+            return encoding, vouched(_ended(octets, is_alone, LINE_END), dotted=False)
+        return encoding, checked(_ended(octets, is_alone, CUT))
 
     def _segments(self, pieces):
         """The text in segments; none where the template brought no long piece."""

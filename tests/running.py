@@ -25,6 +25,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+WITH_WORKERS = os.path.join(os.path.dirname(__file__), "with_workers.py")
+
+
 @dataclass
 class Said:
     """What one run of the command line said. json: its document on stdout, where it was asked for one."""
@@ -88,6 +91,32 @@ def started(*words) -> subprocess.Popen:
     """The command line in a process of its own that a test wants to disturb; its words are on `stderr`."""
     return subprocess.Popen([sys.executable, "-m", "postroom", *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True, encoding="utf-8")
+
+
+def started_with_workers(number, *words, **more) -> subprocess.Popen:
+    """The same with so many workers, however few recipients there are; in a session of its own, so that all its processes can be told."""
+    return subprocess.Popen([sys.executable, WITH_WORKERS, str(number), *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True, **more)
+
+
+def with_workers(number, *words, seconds=60) -> Said:
+    """What that says. No process is left of it."""
+    process = started_with_workers(number, *words)
+    out, err = process.communicate(timeout=seconds)
+    assert "Traceback" not in err and "fault of its own" not in err, err
+    assert session_of(process.pid) == []
+    return Said(process.returncode, out, err)
+
+
+def session_of(leader: int) -> list[int]:
+    """The processes that live in a session, its leader not counted (proc(5), /proc/pid/stat)."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+            state, _, _, session = file.read().rpartition(")")[2].split()[:4]
+            if int(session) == leader != int(pid) and state not in "ZX":
+                found.append(int(pid))
+    return found
 
 
 def deliveries(folder, columns="key, state"):

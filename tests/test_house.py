@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "postroom"
 # Ground floor first: a file imports from its own folder and from the lines above it.
-ORDER = ["errors", "outcome", "words", "address", "message", "meter", "growing", "bounded", "filters", "pages", "read", "compose", "check", "preview", "smtp", "journal", "send", "report", "reconcile", "sandbox", "run", "api", "cli"]
+ORDER = ["errors", "outcome", "words", "address", "message", "worker", "meter", "growing", "bounded", "filters", "pages", "read", "compose", "check", "preview", "smtp", "journal", "send", "report", "reconcile", "sandbox", "run", "api", "cli"]
 NEIGHBOURS = {"smtp", "journal"}  # they never meet, and know nothing of campaigns
 FLOOR_OF_NEIGHBOURS = {"errors", "outcome", "words", "address", "message"}
 WITHOUT_IO = ["compose/mime.py", "smtp/protocol.py", "smtp/reply.py", "smtp/auth.py", "send/rate.py"]
@@ -17,7 +17,7 @@ IO = {"socket", "ssl", "threading", "time", "os", "select", "subprocess", "async
 # A library is imported only where it is named; heavy ones only inside what needs them.
 LIBRARIES = {"yaml": {"read/marked_yaml.py"}, "pydantic": {"read/campaign.py"}, "pandas": {"api.py"}, "dotenv": {"read/project.py"},
              "jinja2": {"compose/templates.py", "compose/syntax.py", "filters.py", "growing.py", "bounded.py", "pages.py", "read/where.py", "check/markup.py"}, "turbohtml": {"compose/plaintext.py", "check/links.py"}, "tqdm": {"send/progress.py"},
-             "email_validator": {"address.py"}, "aiosmtpd": {"sandbox.py"}, "ssl": {"smtp/session.py", "reconcile/sent_folder.py"}, "imaplib": {"reconcile/sent_folder.py"}, "sqlite3": {"journal/sqlite.py", "check/preflight.py"}}
+             "email_validator": {"address.py"}, "aiosmtpd": {"sandbox.py"}, "ssl": {"smtp/session.py", "reconcile/sent_folder.py"}, "imaplib": {"reconcile/sent_folder.py"}, "sqlite3": {"journal/sqlite.py", "check/plan.py"}}
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if path.name != "__init__.py" and path.name != "__main__.py")
 
 

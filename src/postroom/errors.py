@@ -106,6 +106,12 @@ class Locked(PostroomError):
     exit_code = LOCKED
 
 
+class WorkerLost(PostroomError):
+    """A process of this run was ended from outside, as a machine does that runs out of memory."""
+
+    exit_code = TRY_LATER
+
+
 def faults_of(error: PostroomError) -> list[PostroomError]:
     """One fault or several, as a list."""
     return error.errors if isinstance(error, Faults) else [error]

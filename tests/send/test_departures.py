@@ -4,7 +4,8 @@ import datetime
 
 import pytest
 
-from postroom.check.preflight import LATE, ONCE_DUE, Preflight
+from postroom.check.plan import LATE, ONCE_DUE
+from postroom.check.preflight import Preflight
 from postroom.compose.build import Composer
 from postroom.errors import RecipientError
 from postroom.read.campaign import load

@@ -27,6 +27,9 @@ class Source:
         self.built.append(self.left.pop(0))
         return message(self.built[-1])
 
+    def fresh(self, message):
+        return message
+
     def tries(self, message):
         return self.tried
 

@@ -4,103 +4,28 @@ What it found is kept on disk, not in memory: a list has no upper bound.
 """
 
 import re
-import sqlite3
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from postroom.address import folded, key_of, shown
-from postroom.check.addresses import remarks
-from postroom.check.links import OTHERS, Links
+from postroom.check import read_back
+from postroom.check.crew import Crew, Share
+from postroom.check.links import OTHERS
 from postroom.check.markup import unescaped
+from postroom.check.plan import LATE, NOW, ONCE_DUE, Going, Plan
+from postroom.check.row import Found, RowCheck
 from postroom.compose.build import Composer, Rendered
-from postroom.errors import Faults, Place, PostroomError, RecipientError, TemplateError
+from postroom.errors import Faults, Place, PostroomError, RecipientError, TemplateError, WorkerLost
 from postroom.outcome import DEFERRED, LEAVING, PENDING, REJECTED, REMOVED, SENT, SKIPPED, UNCERTAIN
 from postroom.read.project import display
-from postroom.read.providers import provider
 from postroom.words import count
 
 MOST_FAULTS, MOST_WARNINGS, FIRST_LINES = 1000, 1000, 5
+SHARE_ROWS, SHARE_CHARACTERS = 100, 1 << 18  # handed to a worker at a time
 WRONG_CLOCK_SECONDS = 7 * 86_400  # no relay puts anybody off for longer
-NOW, LATE, ONCE_DUE = range(3)  # when somebody's turn is: in the table's order, behind everybody else, at a time of their own
-
-Going = namedtuple("Going", "line key digest date utc_offset repeat tries", defaults=(None, None, 0, 0))
-Going.__doc__ = """Who is mailed in this run: physical line, key, digest of all that was rendered.
-
-date, utc_offset: those of the mail that this one repeats, or None. repeat: how many mails this person was meant to have before.
-tries: how often it was handed over and put off.
-"""
-
 # Of the one person whom `only` names: why nothing goes to them, and what to do.
 WHY_NOT = {SENT: ("was sent its mail before", "say --again to send a second mail"),
            REJECTED: ("was refused before", "say --again to try this address once more"),
            UNCERTAIN: ("may or may not have its mail", "add --uncertain resend (the same mail again), --uncertain skip, or --again (a new one)")}
-
-
-class Plan:
-    """What this run will do, row by row, in a temporary database that goes when the plan does."""
-
-    def __init__(self):
-        # An empty name is SQLite's temporary file: it never spills into memory, and nothing of it outlives us.
-        self._rows = sqlite3.connect("", isolation_level=None)
-        self._rows.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4000; BEGIN;"
-                                 "CREATE TABLE listed(line INTEGER PRIMARY KEY, key TEXT UNIQUE, files TEXT, digest TEXT, date INTEGER, utc_offset INTEGER, "
-                                 "repeat INTEGER, tries INTEGER, turn INTEGER, due REAL)")
-
-    def add(self, line: int, key: str, files: str) -> int | None:
-        """List a recipient. Returns None, or the line that has the same key already."""
-        added = self._rows.execute("INSERT OR IGNORE INTO listed(line, key, files) VALUES(?, ?, ?)", (line, key, files)).rowcount
-        return None if added else self.line_of(key)
-
-    def line_of(self, key: str) -> int | None:
-        """The line of the recipient with this key; None where none is listed."""
-        found = self._rows.execute("SELECT line FROM listed WHERE key = ?", (key,)).fetchone()
-        return found and found[0]
-
-    def files(self, line: int) -> str:
-        return self._rows.execute("SELECT files FROM listed WHERE line = ?", (line,)).fetchone()[0]
-
-    def goes(self, going: Going, turn: int = NOW, due: float | None = None) -> None:
-        """Somebody is mailed in this run. due: for ONCE_DUE, UTC seconds."""
-        self._rows.execute("UPDATE listed SET digest = ?, date = ?, utc_offset = ?, repeat = ?, tries = ?, turn = ?, due = ? WHERE line = ?",
-                           (going.digest, going.date, going.utc_offset, going.repeat, going.tries, turn, due, going.line))
-
-    def leave_out_late(self, count: int) -> None:
-        """So many of the late ones, the last of the table, are not mailed in this run."""
-        self._rows.execute("UPDATE listed SET digest = NULL WHERE line IN (SELECT line FROM listed WHERE digest IS NOT NULL AND turn = ? "
-                           "ORDER BY line DESC LIMIT ?)", (LATE, count))
-
-    def listed(self) -> Iterator[tuple[str, str]]:
-        """(key, digest or "") of every recipient."""
-        return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed")
-
-    def going(self, turn: int = NOW) -> Iterator[Going]:
-        """Those whose turn this is, in the order of the table."""
-        return self._going("turn = ?", turn)
-
-    def due(self, now: float) -> Iterator[Going]:
-        """Those who were put off and whose time has come, in the order of the table; each is no longer due once it was handed out."""
-        for going in self._going("turn = ? AND due <= ?", ONCE_DUE, now):
-            self._rows.execute("UPDATE listed SET due = NULL WHERE line = ?", (going.line,))
-            yield going
-
-    def first_due(self) -> float | None:
-        """When the next of those who were put off is due, UTC seconds; None where nobody is."""
-        return self._rows.execute("SELECT min(due) FROM listed WHERE turn = ? AND digest IS NOT NULL", (ONCE_DUE,)).fetchone()[0]
-
-    def tries(self, line: int) -> int:
-        """How often the mail for this line was handed over and put off."""
-        return self._rows.execute("SELECT tries FROM listed WHERE line = ?", (line,)).fetchone()[0]
-
-    def put_off(self, line: int, due: float) -> None:
-        """The relay put this one off once more."""
-        self._rows.execute("UPDATE listed SET turn = ?, due = ?, tries = tries + 1 WHERE line = ?", (ONCE_DUE, due, line))
-
-    def close(self):
-        self._rows.close()
-
-    def _going(self, which, *values):
-        rows = self._rows.execute(f"SELECT line, key, digest, date, utc_offset, repeat, tries FROM listed WHERE digest IS NOT NULL AND {which} ORDER BY line", values)
-        return (Going(*row) for row in rows)
 
 
 class Preflight:
@@ -135,16 +60,21 @@ class Preflight:
         self.largest: Rendered | None = None
         self.file_counts: dict[int, tuple[int, int]] = {}  # attachments -> (rows, the first such row)
         self._alike: dict[tuple, PostroomError] = {}
-        self._senders, self._domains = _senders(composer.campaign)
-        self._sources = composer.html.environment.loader.sources if composer.html else {}
-        self._links = Links(self._sources)
+        self._check = RowCheck(composer)
+        self._first = self._largest = None  # the rows of those two, as render() wants them
+        self._most_octets = self._foreseen = 0
 
     def run(self, seen: Callable[[int], None] = lambda rows: None) -> "Preflight":
-        """Look at every row; faults are collected, not raised. seen: told how many rows were looked at."""
+        """Look at every row; faults are collected, not raised, but for WorkerLost. seen: told how many rows were looked at."""
         try:
-            for chunk in self.table.chunks(self._fault):
-                self._chunk(chunk)
-                seen(len(chunk))
+            with Crew(self._check) as crew:
+                for share, found in crew.through(self._shares()):
+                    self._share(share, found)
+                    seen(len(share.rows))
+            if not self.faults:
+                self.first, self.largest = (row and self._as_read(*row) for row in (self._first, self._largest))
+        except WorkerLost:
+            raise
         except PostroomError as error:
             self._fault(error)
         if not self.recipients and not self.faults:
@@ -204,32 +134,80 @@ class Preflight:
             # The campaign's own words: the same for every row.
             if (field, what) in self._warned:
                 return
-            self._warned.add((field, what))
+            if len(self._warned) < MOST_WARNINGS:
+                self._warned.add((field, what))
         if len(self.warnings) < MOST_WARNINGS:
             place = Place(self.table.file, line, ", ".join(columns)) if columns else self.composer.campaign.place(field)
             self.warnings.append(RecipientError(what, place, do))
         else:
             self.more_warnings += 1
 
-    def _chunk(self, chunk):
+    def _as_read(self, row, line, key):
+        """A sample, rendered, once its mail was read again by another parser: that takes a millisecond, too long for every mail."""
+        rendered = self.composer.render(row, line, key)
+        read_back.check(self.composer.message(rendered, date=0), rendered, self.table.file)
+        return rendered
+
+    def _shares(self):
+        """The table a few rows at a time; what is wrong with rows as such comes before what they hold, chunk by chunk."""
+        reported = []
+        try:
+            for chunk in self.table.chunks(reported.append):
+                yield Share([], [], reported.copy())
+                reported.clear()
+                yield from self._cut(chunk)
+        except PostroomError as error:
+            reported.append(error)
+        yield Share([], [], reported)
+
+    def _cut(self, chunk):
+        share, size = Share([], [], []), 0
+        for line, row, key, delivery, suppressed in self._known(chunk):
+            share.rows.append((line, row, key, delivery, suppressed))
+            mailed = not suppressed and self._is_next(line, delivery)
+            if mailed or self.composer.files_vary and self.only is None:
+                share.wanted.append((row, line, key, mailed))
+                size += sum(map(len, row.values()))
+            if len(share.rows) == SHARE_ROWS or size > SHARE_CHARACTERS:
+                yield share
+                share, size = Share([], [], []), 0
+        yield share
+
+    def _is_next(self, line, delivery):
+        """Whether this row will be mailed as far as one can tell before those in front of it were looked at."""
+        if self.only is not None or not self._goes(line, delivery):
+            return False
+        if self.limit is None:
+            return True
+        self._foreseen += 1
+        return self._foreseen <= self.limit
+
+    def _known(self, chunk):
+        """(line, row, key, what the journal knows, whether it must not be mailed) of each."""
         keys = self._keys(chunk)
         renamed = self.suppression.renamed(keys, [row[self.table.email] for _, row in chunk]) if self.suppression else [None] * len(keys)
         keys = [name or key for name, key in zip(renamed, keys, strict=True)]
         known = self.states(keys)
-        for (line, row), key, name in zip(chunk, keys, renamed, strict=True):
-            try:
-                self._row(line, row, key, known.get(key), name is not None)
-            except PostroomError as error:
-                if error.ends_it:
-                    raise
-                self._fault(error)
+        return [(line, row, key, known.get(key), name is not None) for (line, row), key, name in zip(chunk, keys, renamed, strict=True)]
 
     def _keys(self, chunk):
         """What makes each row the same recipient tomorrow."""
         columns = self.composer.campaign.recipients.key or (self.composer.campaign.recipients.email,)
         return [key_of([row[column] for column in columns]) for _, row in chunk]
 
-    def _row(self, line, row, key, delivery, suppressed):
+    def _share(self, share, found):
+        for fault in share.faults:
+            self._fault(fault)
+        found = {line: one for (_, line, *_), one in zip(share.wanted, found)}
+        for line, row, key, delivery, suppressed in share.rows:
+            try:
+                self._row(line, row, key, delivery, suppressed, found.get(line, Found()))
+            except PostroomError as error:
+                if error.ends_it:
+                    raise
+                self._fault(error)
+
+    def _row(self, line, row, key, delivery, suppressed, found):
         own = self.table.own(row, line)
         if not key:
             raise RecipientError("the key is empty", Place(self.table.file, line, ", ".join(self.composer.campaign.recipients.key)),
@@ -237,7 +215,7 @@ class Preflight:
         self.recipients += 1
         if suppressed:
             return self._left_alone(line, key, own.address, delivery)
-        files = self.composer.varying_files(row, line)
+        files = _raised(found.files) if found.files is not None else self.composer.varying_files(row, line)
         if (earlier := self.plan.add(line, key, files)) is not None:
             return self._duplicate(line, own.address, earlier, files)
         self.unknown += delivery is None
@@ -250,11 +228,11 @@ class Preflight:
             return
         if self.only is None and self._waits(delivery):
             # It is checked now, because its time may come while others leave; a limit is about those who are next.
-            return None if self.limit is not None else self._mailed(line, row, key, delivery, ONCE_DUE)
+            return None if self.limit is not None else self._mailed(line, row, key, delivery, ONCE_DUE, found.looked)
         # Somebody at whose mail the relay closed must not hold up everybody behind.
-        late = delivery is not None and delivery.state == PENDING and delivery.attempts > 0
+        late = _is_late(delivery)
         if late or self.limit is None or self.going - self.late < self.limit:
-            self._mailed(line, row, key, delivery, LATE if late else NOW)
+            self._mailed(line, row, key, delivery, LATE if late else NOW, found.looked)
 
     def _left_alone(self, line, key, address, delivery):
         """Whoever was forgotten, or has asked for no more mail."""
@@ -266,10 +244,8 @@ class Preflight:
         self.suppressed += 1
         self.suppressed_unknown += delivery is None
 
-    def _no_copy_to_suppressed(self, rendered, line, row):
+    def _no_copy_to_suppressed(self, copies, line, row):
         """A copy is mail too. It is not left out in silence: whoever wrote the campaign counts on it."""
-        copies = {folded(mailbox.address): (field, mailbox.address) for field in ("to", "cc", "bcc") for mailbox in getattr(rendered, field)
-                  if mailbox.address.lower() != rendered.own.lower()}
         for address in self.suppression.among(copies) if copies else ():
             field, written = copies[address]
             columns = [column for column, cell in row.items() if "@" in cell and address in map(folded, re.split(r"[\s<>,;]+", cell))]
@@ -289,13 +265,13 @@ class Preflight:
     def _look_at_templates(self):
         """What their authors should know: columns that are not escaped, and links that few programs open."""
         trusted = {name for name, column in self.composer.campaign.recipients.columns.items() if column.html}
-        for path, octets in self._sources.items():
+        for path, octets in self._check.sources.items():
             for line, column in unescaped(self.composer.html.environment.parse(octets.decode("utf-8-sig")), set(self.table.columns)):
                 if column not in trusted:
                     self._fault(TemplateError(f'the column "{shown(column)}" is passed through as HTML, so whoever fills its cells writes the mail', Place(display(path), line),
                                               'take `| safe` out (line breaks: {{ note | replace("\\n", "<br>" | safe) }}), '
                                               f"or say `recipients: {{columns: {{{column}: {{html: true}}}}}}` if you alone write them"))
-        for begin, (path, line) in self._links.written().items():
+        for begin, (path, line) in self._check.links.written().items():
             self.warnings.append(TemplateError(f'the link "{shown(begin)}" does not begin as mail programs open them', Place(display(path), line), OTHERS))
 
     def _waits(self, delivery):
@@ -325,60 +301,53 @@ class Preflight:
             self._was = line, *WHY_NOT.get(delivery.state, ("was left out by choice", "say --again to send a new mail"))
         return False
 
-    def _mailed(self, line, row, key, delivery, turn):
-        rendered = self.composer.render(row, line, key)
-        if self._senders and rendered.from_.address.lower() not in self._senders:
-            place = self.composer.campaign.place("from")
-            raise RecipientError(f'{self.composer.campaign.smtp.provider} takes mail from its own login only: `from` is "{rendered.from_.address}", the login '
-                                 f'"{self.composer.campaign.login}"', Place(place.file, place.line, place.column, line), "make them the same mailbox; use `reply_to` for another")
+    def _mailed(self, line, row, key, delivery, turn, looked):
+        looked = _raised(looked) if looked is not None else self._check.look(row, line, key)
         if self.suppression:
-            self._no_copy_to_suppressed(rendered, line, row)
-        for columns, what in self._links.of_cells(rendered.html, row) if rendered.html else ():
-            raise RecipientError(what, Place(self.table.file, line, ", ".join(columns)), f"{OTHERS}; another beginning belongs into the template")
-        self.plan.goes(self._next_mail(line, key, delivery, rendered), turn, delivery.due_at if turn == ONCE_DUE else None)
+            self._no_copy_to_suppressed(looked.copies, line, row)
+        if looked.fault:
+            raise looked.fault
+        self.plan.goes(self._next_mail(line, row, key, delivery, looked.digest), turn, delivery.due_at if turn == ONCE_DUE else None)
         self.going += turn != ONCE_DUE
         self.waiting += turn == ONCE_DUE
         self.late += turn == LATE
-        for field, text, what, do in remarks(rendered):
+        for field, text, what, do in looked.remarks:
             self._warn(row, line, field, text, what, do)
-        if self._domains and rendered.from_.domain not in self._domains:
-            self._warn(row, line, "from", f"@{rendered.from_.domain}", f'`from` is at {rendered.from_.domain}, the login at {" or ".join(sorted(self._domains))}',
-                       f"make sure that it is an alias of the account: {self.composer.campaign.smtp.provider} refuses or rewrites any other")
-        if rendered.needs_smtputf8:
+        if looked.needs_smtputf8:
             self.smtputf8 += 1
             self.smtputf8_lines += [line] if self.smtputf8 <= FIRST_LINES else []
-        if self.largest is None or rendered.size > self.largest.size:
-            self.largest = rendered
+        if looked.size > self._most_octets:
+            self._most_octets, self._largest = looked.size, (row, line, key)
         if turn != ONCE_DUE:
             # What the confirmation shows is about those who go now.
-            self.first = self.first or rendered
-            rows, first = self.file_counts.get(len(rendered.files), (0, line))
-            self.file_counts[len(rendered.files)] = (rows + 1, first)
+            self._first = self._first or (row, line, key)
+            rows, first = self.file_counts.get(looked.attachments, (0, line))
+            self.file_counts[looked.attachments] = (rows + 1, first)
 
-    def _next_mail(self, line, key, delivery, rendered):
+    def _next_mail(self, line, row, key, delivery, digest):
         """The first mail, the same one again, or a second one of its own."""
         if delivery is None:
-            return Going(line, key, rendered.digest)
+            return Going(line, key, digest)
         if self.again and delivery.state not in (PENDING, DEFERRED):
             self.renewed.append(key)
-            return Going(line, key, rendered.digest, repeat=delivery.repeat + 1)
-        going = Going(line, key, rendered.digest, repeat=delivery.repeat, tries=delivery.put_offs)
+            return Going(line, key, digest, repeat=delivery.repeat + 1)
+        going = Going(line, key, digest, repeat=delivery.repeat, tries=delivery.put_offs)
         if not (delivery.may_have_arrived or delivery.state == LEAVING):
             return going
-        if delivery.row_digest != rendered.digest and not self.accept_changes:
-            raise RecipientError(f'the mail to "{shown(rendered.own)}" may have arrived, and would differ if it went again now',
+        if delivery.row_digest != digest and not self.accept_changes:
+            raise RecipientError(f'the mail to "{shown(self.table.own(row, line).address)}" may have arrived, and would differ if it went again now',
                                  Place(self.table.file, line), "put the row back as it was, or say --accept-changes" +
                                  (", or --uncertain skip" if delivery.state != PENDING else ""))
         return going._replace(date=delivery.date, utc_offset=delivery.utc_offset)
 
 
-def _senders(campaign):
-    """(addresses, domains) of which `from` must be one, and should be at one; empty where the provider does not mind, or the login is not known."""
-    if not campaign.login or not campaign.smtp.provider:
-        return frozenset(), frozenset()
-    preset = provider(campaign.smtp.provider)
-    login = campaign.login.lower()
-    known = frozenset([login] if "@" in login else [f"{login}@{domain}" for domain in preset.domains])
-    if preset.sender == "login":
-        return known, frozenset()
-    return frozenset(), frozenset(address.rpartition("@")[2] for address in known) if preset.sender == "alias" else frozenset()
+
+def _is_late(delivery):
+    return delivery is not None and delivery.state == PENDING and delivery.attempts > 0
+
+
+def _raised(found):
+    """What was found; raises it where it is an error."""
+    if isinstance(found, PostroomError):
+        raise found
+    return found

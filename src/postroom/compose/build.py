@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
@@ -26,8 +26,7 @@ ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
 MOST_HEADER, MOST_URL = 10_000, 900
-MOST_FRAMES, MOST_JOINED = 100, 1000  # images are not copied into each
-BODY, FILE = object(), object()  # what a frame leaves open: a text, which may end in mid-line, and a file in whole lines
+MOST_FRAMES = 100
 MOST_TAGS = 100_000  # a parsed element takes some 400 octets
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
@@ -138,9 +137,24 @@ class Composer:
                  for number in range(len(self.campaign.attachments))]
         return tuple(file for file in files if file is not None)
 
+    @property
+    def files_vary(self) -> bool:
+        """Whether rows have attachments of their own."""
+        return len(self.shared) < len(self.campaign.attachments)
+
+    def read_so_far(self) -> list[dict]:
+        """All that compiling and rendering has read of templates, and of pictures that stand in them; for learn() in another process."""
+        return [*(loader.sources for loader in self.templates.loaders), *([self.embedder.unvarying] if self.embedder else [])]
+
+    def learn(self, read: list[dict]) -> None:
+        """What another process read of this campaign counts as if it had been read here."""
+        for mine, theirs in zip(self.read_so_far(), read, strict=True):
+            for name, value in theirs.items():
+                mine.setdefault(name, value)
+
     def varying_files(self, row: dict, line: int) -> str:
         """What tells two rows' attachments apart, as a short text; "" where all rows get the same."""
-        if len(self.shared) == len(self.campaign.attachments):
+        if not self.files_vary:
             return ""
         files = self.attachments(row, line)
         # Whoever asks renders the row next.
@@ -185,6 +199,7 @@ class Composer:
         """
         message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
         date_header, offset = self._date_header(date, utc_offset)
+        # Date is the first line: dated() writes another in its place.
         head = [date_header, self._from_header(rendered.from_)]
         for name, mailboxes in (("Reply-To", rendered.reply_to), ("To", rendered.to), ("Cc", rendered.cc)):
             if mailboxes:
@@ -195,9 +210,15 @@ class Composer:
             if rendered.unsubscribe[0].startswith("<https:"):
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
-        octets = _whole([*head, self.static_head, *self._parts(rendered)])
+        octets = self._octets([*head, self.static_head], rendered)
         envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
         return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
+
+    def dated(self, message: Message, date: int) -> Message:
+        """The same message as message() makes it for another date."""
+        header, offset = self._date_header(date, None)
+        octets = header + message.octets[message.octets.index(b"\r\n") + 2:]
+        return replace(message, octets=octets, date=date, utc_offset=offset)
 
     # Compiling
 
@@ -399,9 +420,11 @@ class Composer:
             self._from = sender, header
         return header
 
-    def _parts(self, rendered):
-        """Content-Type and body of the whole message, as a list of octets: mixed(related(alternative(text, html), images), files)."""
-        bodies = [(kind, *encoder.encoded(body)) for (kind, encoder), body in zip(self.encoders, (rendered.text_body, rendered.html_body)) if body is not None]
+    def _octets(self, head, rendered):
+        """The whole message: mixed(related(alternative(text, html), images), files). What was checked before is not looked at again."""
+        known = [(kind, encoder, body) for (kind, encoder), body in zip(self.encoders, (rendered.text_body, rendered.html_body)) if body is not None]
+        is_alone = len(known) == 1 and not (self.image_parts or rendered.pictures or rendered.files)
+        bodies = [(kind, *encoder.encoded(body, is_alone)) for kind, encoder, body in known]
         leaves = [octets for *_, octets in bodies]
         leaves += [self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures]
         leaves += [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
@@ -410,28 +433,32 @@ class Composer:
             if len(self._frames) > MOST_FRAMES:
                 self._frames.clear()
             self._frames[shape] = self._frame(*shape)
-        leaf = iter(leaves)
-        parts = [octets if isinstance(octets, bytes) else next(leaf) for octets in self._frames[shape]]
-        if not parts[-1].endswith(b"\r\n"):
-            # A message ends with CRLF; a soft line break keeps a lone quoted-printable text as it is.
-            parts.append(b"=\r\n" if bodies[0][1] == b"quoted-printable" else b"\r\n")
-        return parts
+        blocks, lines, leaf = [], head, iter(leaves)
+        for octets in self._frames[shape]:
+            if octets is None:
+                octets = next(leaf)
+            if isinstance(octets, Block):
+                if lines:
+                    blocks.append(checked(b"".join(lines)))
+                    lines = []
+                blocks.append(octets)
+            else:
+                lines.append(octets)
+        return joined([*blocks, checked(b"".join(lines))] if lines else blocks)
 
     def _frame(self, bodies, pictures, files):
-        """A message of this shape, with BODY in the place of each body, and FILE in that of each of the row's pictures and files."""
-        levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", BODY] for kind, encoding in bodies]
+        """A message of this shape in pieces of whole lines, with None in the place of each body, of each of the row's pictures and of each file."""
+        levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", None] for kind, encoding in bodies]
         level, kind = levels[0], b"text/" + bodies[0][0].encode("ascii")
         if len(levels) > 1:
             level, kind = self._multipart("alternative", levels), b"multipart/alternative"
         if self.image_parts or pictures:
-            level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[FILE] * pictures))], b'; type="' + kind + b'"')
+            level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[None] * pictures))], b'; type="' + kind + b'"')
         if files:
-            level = self._multipart("mixed", [level, *[[FILE]] * files])
-        if level[-1] is not BODY:
-            level.append(b"\r\n")
+            level = self._multipart("mixed", [level, *[[None]] * files])
         frame = []
         for octets in level:
-            if type(octets) is bytes and frame and type(frame[-1]) is bytes and len(frame[-1]) + len(octets) <= MOST_JOINED:
+            if frame and type(octets) is type(frame[-1]) is bytes:
                 frame[-1] += octets
             else:
                 frame.append(octets)
@@ -439,28 +466,10 @@ class Composer:
 
     def _multipart(self, level, parts, more=b""):
         boundary = self.boundaries[level]
-        written = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
+        lines = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
         for part in parts:
-            written += [b"--", boundary, b"\r\n", *part]
-            if part[-1] is not FILE and not isinstance(part[-1], Block):
-                written.append(b"\r\n")
-        return [*written, b"--", boundary, b"--"]
-
-
-def _whole(parts):
-    """All of a message's parts: what is between two Blocks is looked at now."""
-    blocks, between = [], []
-    for part in parts:
-        if not isinstance(part, Block):
-            between.append(part)
-            continue
-        if between:
-            blocks.append(checked(b"".join(between)))
-            between = []
-        blocks.append(part)
-    if between:
-        blocks.append(checked(b"".join(between)))
-    return joined(blocks)
+            lines += [b"--", boundary, b"\r\n", *part]
+        return [*lines, b"--", boundary, b"--\r\n"]
 
 
 def _without_quotes(source):

@@ -14,7 +14,7 @@ from collections import namedtuple
 from typing import BinaryIO
 
 from postroom.address import key_of, key_parts
-from postroom.check.preflight import Plan
+from postroom.check.plan import Plan
 from postroom.errors import CampaignError, Faults
 from postroom.journal.outcomes import all_outcomes, copies_went_out, outcomes_of, refused_copies
 from postroom.journal.schema import FORGOTTEN

@@ -57,7 +57,8 @@ class Queue:
         taken = []
         octets = 0
         while len(taken) < most and octets < MOST_TAKEN_OCTETS and self:
-            taken.append(self._again.popleft())
+            # Whoever waited here for a quota has a Date of hours ago.
+            taken.append(self._departures.fresh(self._again.popleft()))
             octets += len(taken[-1].octets)
         self._out.update(message.key for message in taken)
         return taken

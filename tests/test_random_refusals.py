@@ -33,7 +33,7 @@ class Book:
 
     def __init__(self, chance, has_data):
         self.script = {"nobody": chance.choice(["354 go ahead", "503 5.5.1 no valid recipients", "554 5.5.1 no valid recipients"]),
-                       "errors": chance.choice([3, 10, 1000])}
+                       "errors": chance.choice([5, 10, 1000])}
         self.states, self.refused = {}, set()
         for number in range(PEOPLE):
             address, mail, words = f"p{number}@example.com", f"MAIL FROM:<from{number}@example.com>", letters(number)
@@ -72,6 +72,9 @@ def test_the_journal_has_what_the_server_has(folder, monkeypatch, mode, window, 
         folder.campaign(CAMPAIGN.replace("2525", str(server.port)).replace("news@", "{{ sender }}@") + f"  in_flight: {window}\n"
                         + 'cc: "{{ copy }}"\ndelivery: {stop_after: {failures: 1000, share: 100%}}\n')
         Run(Options("campaign.yaml", yes=True, quiet=True), Desk(lambda text="", end="\n": None)).send()
+        if "pending" in deliveries(folder).values():
+            # Twice in a row a session ended at the same one.
+            Run(Options("campaign.yaml", yes=True, quiet=True), Desk(lambda text="", end="\n": None)).send()
 
     assert deliveries(folder) == book.states
     taken = Counter((one.sender, recipient, as_taken(one.octets)) for one in server.taken for recipient in one.recipients)

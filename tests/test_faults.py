@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from conftest import CAMPAIGN
-from modes import MODES, OFFERED, held_to
+from modes import MODES, OFFERED, held_to, wide_open
 from postroom.errors import PostroomError
 from postroom.run import Desk, Options, Run
 from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED
@@ -915,6 +915,17 @@ def test_a_server_that_answers_only_when_its_input_is_empty(sending, large, buff
         went = sending.through(server, more=large)
 
     assert (went.exit, went.states, len(server.wires)) == (0, BOTH_SENT, 1)
+
+
+@pytest.mark.parametrize("sending", [PIPELINED, CHUNKED], indirect=True)
+def test_a_whole_window_for_a_server_that_answers_only_when_its_input_is_empty(sending, folder, monkeypatch):
+    wide_open(monkeypatch)
+    sending.people(120)
+    folder.write("large.bin", b"\xa5" * 20_000)
+    with sending.relay({"patient": True}, buffers=4096) as server:
+        went = sending.through(server, "  in_flight: 256\n", more="attachments: large.bin\n")
+
+    assert (went.exit, set(went.states.values()), len(server.taken), len(server.wires)) == (0, {"sent"}, 120, 1)
 
 
 def test_a_server_that_reads_on_only_when_its_reply_was_taken(sending, large):

@@ -3,9 +3,14 @@
 Dialogue is the server's half of one connection as a value: octets in, acts out, and a note of every rule of RFC 5321, 2920 and 3030 that
 the client broke. Scripted runs one for each connection over sockets, in clear or behind TLS, and can be cut at any octet.
 
+What a client may group is RFC 2920 section 3.1: whatever is in LAST_IN_GROUP ends a group, and nothing is grouped where PIPELINING is not
+offered. Behind a 421, or an act that ends the connection, nothing is processed.
+
 An act is a str (a reply, its line end added), bytes (as they are), None (silence), a function of the Wire, or a list of acts. A script says
-which act stands where: at "greeting", at a whole command or its verb, at "answer" (the line behind a 334), at ("body", k) (once k octets
-of a body are there), at "end of data". What a script does not name is answered as a good server would.
+which act stands where: at "greeting", at a whole command (MAIL's without its parameters) or its verb, at "answer" (the line behind a 334),
+at ("body", k) (once k octets of a body are there), at "end of data"; at ("DATA", address) and ("end of data", address) for a mail to that one
+first. What a script does not name is answered as a good server would. Two keys are no places: "nobody" is the reply to DATA where every
+recipient was refused, "errors" is how many refusals the server bears between two mails that it takes; the next reply is 421.
 """
 
 import base64
@@ -44,7 +49,8 @@ class Dialogue:
         self.script, self.capabilities, self.tls_offered, self.in_tls = script or {}, capabilities, tls, False
         self.got, self.accepted, self.broken_rules, self.answered = [], [], [], []
         self.input, self.state, self.heard, self.said, self.what = bytearray(), "command", 0, 0, None
-        self.greeted = self.logged_in = self.spoiled = self.ended = False
+        self.greeted = self.logged_in = self.spoiled = self.ended = self.over = False
+        self.errors = 0
         self._clear()
 
     def greeting(self):
@@ -60,13 +66,21 @@ class Dialogue:
         self.input += octets
         self.heard += len(octets)
         acts = []
-        while (more := self._next()) is not None:
-            acts += self._counted(more)
+        while not self.over and (more := self._next()) is not None:
+            acts += self._counted(self._borne(more))
+            self.over = any(act in (drop, reset, close) or isinstance(act, bytes) and act.startswith(b"421") for act in more)
             self.answered.append((self.what, self.heard - len(self.input), self.said))
         return acts
 
     def _counted(self, acts):
         self.said += sum(len(act) for act in acts if isinstance(act, bytes))
+        return acts
+
+    def _borne(self, acts):
+        """The acts, or a 421 in place of one refusal too many. As in Postfix a mail that is taken makes up for all before."""
+        self.errors += any(isinstance(act, bytes) and act[:1] in b"45" for act in acts)
+        if self.errors > self.script.get("errors", self.errors):
+            acts[:] = _flat(["421 4.7.0 too many errors", drop])
         return acts
 
     # What is in the buffer
@@ -178,7 +192,7 @@ class Dialogue:
         for word, wanted in ((" SIZE=", "SIZE"), (" BODY=", "8BITMIME"), (" SMTPUTF8", "SMTPUTF8")):
             if word in line and not any(offered.split(" ")[0] == wanted for offered in self.capabilities):
                 self._rule(f"{wanted} was not offered")
-        acts = self._acts(line, verb, "250 2.1.0 OK")
+        acts = self._acts(line.partition(">")[0] + ">", verb, "250 2.1.0 OK")
         if _positive(acts):
             self.sender = _path(line)
         return acts
@@ -196,7 +210,9 @@ class Dialogue:
     def _data(self, line, verb):
         if not self.recipients and "PIPELINING" not in self.capabilities:
             self._rule("DATA without a recipient")
-        acts = self._acts(line, verb, "354 go ahead" if self.recipients else "503 5.5.1 no valid recipients")
+        point = ("DATA", *self.recipients[:1])
+        acts = self._acts(point if point in self.script else line, verb, "354 go ahead") if self.recipients else \
+            self._acts("nobody", verb, "503 5.5.1 no valid recipients")
         if any(isinstance(act, bytes) and act.startswith(b"354") for act in acts):
             self._expect_body("data")
         return acts
@@ -219,10 +235,14 @@ class Dialogue:
         self._clear()
         if body and (not body.endswith(b"\r\n") or re.search(rb"\r(?!\n)|(?<!\r)\n|\0", body) or max(map(len, body.split(b"\r\n"))) > 998):
             self._rule("a body with bare line ends, NUL or lines over 998 octets")
-        usual = "250 2.0.0 taken" if recipients else "554 5.5.1 no valid recipients"
-        acts = self._acts("end of data", verb, usual)
+        if body and not recipients and verb is None:
+            self._rule("a mail behind a DATA that nobody is to get, instead of a lone dot")
+        point = ("end of data", *recipients[:1])
+        acts = self._acts(point if point in self.script else "end of data", verb, "250 2.0.0 taken") if recipients else \
+            _flat("554 5.5.1 no valid recipients")
         if _positive(acts) or TAKE in acts:
             self.accepted.append(Taken(sender, recipients, body))
+            self.errors = 0
         self.spoiled = verb == "BDAT" and not _positive(acts)
         return [act for act in acts if act is not TAKE]
 

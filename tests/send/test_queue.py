@@ -56,6 +56,20 @@ def test_messages_leave_in_order_and_what_came_back_goes_first():
     assert not queue and queue.closed_by is None
 
 
+def test_who_is_in_flight_while_another_is_left_for_the_next_run_may_still_go_again():
+    queue, _ = queue_of("abc")
+    a, b = queue.take(2)
+    queue.settle([Fate(a, PENDING, scope=SESSION), Fate(b, PENDING, scope=SESSION)])
+    taken = queue.take(3)
+    queue.settle([Fate(a, PENDING, scope=SESSION)])
+
+    assert names(taken) == ["a", "b", "c"] and not queue and queue.closed_by is None
+    queue.settle([Fate(b, PENDING, scope=SESSION), Fate(taken[2], PENDING, scope=SESSION)])
+    assert names(queue.take(3)) == ["b", "c"]
+    queue.settle([Fate(b, SENT), Fate(taken[2], SENT)])
+    assert not queue and "twice at each of 1 messages" in str(queue.closed_by)
+
+
 def test_what_could_not_leave_yet_is_the_next():
     queue, _ = queue_of("abcd")
     a, b = queue.take(2)

@@ -42,7 +42,8 @@ class Queue:
                 self.close(error)
         if self.closed_by is None and not self._again and self._stalled:
             self._again.append(self._stalled.popleft())
-        if self.closed_by is None and not self._again and self._left_over:
+        # Whoever is still out may come back unsent, and is to go again.
+        if self.closed_by is None and not self._again and self._left_over and not self._out:
             self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run{self._words}",
                                         None, "run it again later; if it is the same ones again, ask who runs the relay"))
         return self.closed_by is None and bool(self._again)
@@ -59,8 +60,8 @@ class Queue:
         while len(taken) < most and octets < MOST_TAKEN_OCTETS and self:
             # Whoever waited here for a quota has a Date of hours ago.
             taken.append(self._departures.fresh(self._again.popleft()))
+            self._out.add(taken[-1].key)
             octets += len(taken[-1].octets)
-        self._out.update(message.key for message in taken)
         return taken
 
     def put_back(self, messages: list[Message]) -> None:

@@ -181,7 +181,10 @@ def have_dovecot() -> bool:
 
 
 class SmtpSink:
-    """Postfix's sink for tests: takes everything and dumps it, with the envelope in front."""
+    """Postfix's sink for tests: takes everything and dumps it, with the envelope in front. options: further ones of its own."""
+
+    def __init__(self, *options):
+        self._options = options
 
     def __enter__(self):
         self.root = Path(tempfile.mkdtemp(prefix="sink-"))
@@ -189,7 +192,7 @@ class SmtpSink:
         self.port = free_port()
         as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
         self._log, self._read, self._ends = open(self.root / "log", "wb"), 0, 0
-        self._process = subprocess.Popen(["smtp-sink", "-v", *as_nobody, "-R", self.root, "-D", "mail.", f"127.0.0.1:{self.port}", "64"],
+        self._process = subprocess.Popen(["smtp-sink", "-v", *self._options, *as_nobody, "-R", self.root, "-D", "mail.", f"127.0.0.1:{self.port}", "64"],
                                          stdout=self._log, stderr=subprocess.STDOUT)
         greeted(self.port)
         return self

@@ -9,6 +9,7 @@ of a body are there), at "end of data". What a script does not name is answered 
 """
 
 import base64
+import itertools
 import re
 import select
 import socket
@@ -262,6 +263,7 @@ class Wire:
 
     def __init__(self, server, connection, script):
         self.server, self.socket, self.cut, self.patient = server, connection, script.get("cut"), script.get("patient")
+        self.portion = script.get("portion", 1 << 16)
         self.dialogue = Dialogue(script, script.get("capabilities", server.capabilities), tls=server.context is not None and not server.implicit)
         self.clear, self.got, self.raw, self.sent, self.tls = bytearray(), bytearray(), bytearray(), 0, None
 
@@ -283,14 +285,14 @@ class Wire:
             self.socket.close()
 
     def perform(self, acts):
-        for act in acts:
+        for act, following in itertools.zip_longest(acts, acts[1:]):
             if callable(act):
                 act(self)
             else:
-                self.send(act)
+                self.send(act, following is drop)
 
     def read(self) -> bytes:
-        most = 1 << 16
+        most = self.portion
         if self.cut and self.cut[0] == IN:
             most = min(most, self.cut[1] - len(self.got))
             if not most:
@@ -301,11 +303,12 @@ class Wire:
             self.clear += octets
         return octets
 
-    def send(self, octets):
+    def send(self, octets, is_last=False):
+        """is_last: the FIN behind it leaves with it, so that nobody can see the one without the other."""
         if self.cut and self.cut[0] == OUT and self.sent + len(octets) >= self.cut[1]:
-            self._transmit(octets[:self.cut[1] - self.sent])
+            self._transmit(octets[:self.cut[1] - self.sent], self.cut[2] is drop)
             self.cut[2](self)
-        self._transmit(octets)
+        self._transmit(octets, is_last)
         self.sent += len(octets)
 
     def secure(self):
@@ -341,12 +344,12 @@ class Wire:
             except ssl.SSLError:
                 return b""
 
-    def _transmit(self, octets):
+    def _transmit(self, octets, is_last):
         if self.tls is None:
-            self.socket.sendall(octets)
+            self.socket.sendall(octets, socket.MSG_MORE if is_last else 0)
             return
         self.tls.write(octets) if octets else None
-        self._flush()
+        self._flush(socket.MSG_MORE if is_last else 0)
 
     def _pump(self):
         octets = self.socket.recv(1 << 16)
@@ -354,8 +357,8 @@ class Wire:
         self._in.write(octets)
         return octets
 
-    def _flush(self):
-        self.socket.sendall(self._out.read())
+    def _flush(self, flags=0):
+        self.socket.sendall(self._out.read(), flags)
 
 
 class Scripted:
@@ -363,7 +366,8 @@ class Scripted:
 
     capabilities: what EHLO offers; a script's "capabilities" say otherwise for its connection. context: the server's TLS, offered with
     STARTTLS, or `implicit`. buffers: octets of the sockets' buffers. strict: whether a client that breaks a rule fails the test.
-    A script's "cut" is (IN or OUT, octets, drop or reset); its "patient" answers only once nothing more comes in.
+    A script's "cut" is (IN or OUT, octets, drop or reset); its "patient" answers only once nothing more comes in; its "portion" is how many
+    octets it reads at once.
     wires: the connections so far, each with its Dialogue. taken, commands: of all of them; complete once the server was left.
     """
 

@@ -1,6 +1,6 @@
 """The fault matrix: what a relay and the network can do wrong, and that the journal tells the truth about it each time.
 
-Each row runs in every session mode in MODES, with limits of a second instead of minutes. After each run the server's own record is
+Each row runs in every session mode that it is about, with limits of a second instead of minutes. After each run the server's own record is
 compared with the journal: what is called sent was accepted once, what may be either is called uncertain, everything else never arrived.
 Two rows are kept elsewhere: a token that expires in mid-session is in cli/test_logins.py, the connection cut at every byte in smtp/test_cut.py.
 """
@@ -20,9 +20,10 @@ import pytest
 import trustme
 
 from conftest import CAMPAIGN
+from modes import MODES, OFFERED, held_to
 from postroom.errors import PostroomError
 from postroom.run import Desk, Options, Run
-from postroom.smtp.protocol import CHUNKED, LOCKSTEP, MODES, PIPELINED
+from postroom.smtp.protocol import CHUNKED, LOCKSTEP, PIPELINED
 from postroom.smtp.reply import judged
 from postroom.smtp.session import SECONDS, Relay, Session
 from postroom.smtp.transcript import Transcript
@@ -30,10 +31,11 @@ from relay import Hangup, free_port
 from running import deliveries, messages_of, quick
 from scripted import IN, TAKE, Scripted, Turns, close, drip, drop, half_close, pause, refuse_connections, reset, stall
 
-OFFERED = {LOCKSTEP: (), PIPELINED: ("PIPELINING",), CHUNKED: ("PIPELINING", "CHUNKING")}
 ANN, ZOE = "ann@example.com", "zoe@example.com"
 BOTH_SENT = {ANN: "sent", ZOE: "sent"}
 USER, PASSWORD = "ann", "s3cret-w0rd"
+# Until the login is through there is no mode yet.
+OPENING = pytest.mark.parametrize("sending", [CHUNKED], indirect=True)
 ENDINGS = pytest.mark.parametrize("ending", [drop, reset])
 pytestmark = pytest.mark.timeout(60)
 
@@ -82,16 +84,18 @@ class Sending:
 
 @pytest.fixture(params=MODES)
 def sending(request, folder, monkeypatch):
-    sending, opened = Sending(folder, request.param), Session.open
-
-    def open_session(*arguments, mode):
-        return opened(*arguments, seconds=lambda phase: sending.limits.get(phase, 5), mode=min(mode, sending.mode, key=MODES.index))
-
-    monkeypatch.setattr(Session, "open", open_session)
+    sending = Sending(folder, request.param)
+    held_to(sending.mode, monkeypatch, seconds=lambda phase: sending.limits.get(phase, 5))
     monkeypatch.setattr("postroom.send.line.RECONNECT_SECONDS", 0.5)
     yield sending
     for server, states in sending.runs:
         agrees(server, states)
+
+
+def in_every_mode(names, rows, **more):
+    """Every row in every mode, but none about DATA where mails go in chunks, which is without it."""
+    rows = [(mode, *row) for mode in MODES for row in rows if not (mode == CHUNKED and "DATA" in str(row))]
+    return pytest.mark.parametrize(f"sending, {names}", rows, indirect=["sending"], **more)
 
 
 def agrees(server, states):
@@ -142,6 +146,7 @@ def taken_then(*acts):
 # Connect refused, timeout, DNS failure, at start and in mid-run
 
 
+@OPENING
 def test_connect_refused_at_start(sending):
     went = sending.through(free_port())
 
@@ -149,6 +154,7 @@ def test_connect_refused_at_start(sending):
     assert "cannot be reached" in went.said and "connection refused" in went.said
 
 
+@OPENING
 def test_connect_timeout_at_start(sending):
     sending.limits["connect"] = 0.3
     with jammed() as port:
@@ -158,6 +164,7 @@ def test_connect_timeout_at_start(sending):
     assert "cannot be reached: no answer in time" in went.said
 
 
+@OPENING
 def test_dns_failure_at_start(sending):
     went = sending.through(25, host="no-such-host.invalid")
 
@@ -166,7 +173,7 @@ def test_dns_failure_at_start(sending):
 
 
 def test_connect_refused_in_mid_run(sending):
-    with sending.relay({"end of data": taken_then(refuse_connections, drop)}) as server:
+    with sending.relay({"end of data": [refuse_connections, *taken_then(drop)]}) as server:
         went = sending.through(server)
 
     assert (went.exit, went.states) == (3, {ANN: "sent", ZOE: "pending"})
@@ -175,7 +182,7 @@ def test_connect_refused_in_mid_run(sending):
 def test_connect_timeout_in_mid_run(sending):
     sending.limits["connect"] = 0.3
     with contextlib.ExitStack() as stack:
-        server = sending.relay({"end of data": taken_then(refuse_connections, lambda wire: stack.enter_context(jammed(server.port)), drop)})
+        server = sending.relay({"end of data": [refuse_connections, lambda wire: stack.enter_context(jammed(server.port)), *taken_then(drop)]})
         with server:
             went = sending.through(server)
 
@@ -197,6 +204,7 @@ def test_dns_failure_in_mid_run(sending, monkeypatch):
 # No greeting; 554 greeting; 220 dripped
 
 
+@OPENING
 def test_no_greeting(sending):
     sending.limits["greeting"] = 0.3
     with sending.relay({"greeting": stall}) as server:
@@ -214,6 +222,7 @@ def test_no_greeting_in_mid_run(sending):
     assert (went.exit, went.states) == (3, {ANN: "sent", ZOE: "pending"})
 
 
+@OPENING
 def test_554_greeting(sending):
     with sending.relay({"greeting": "554 5.7.1 no mail service for you here"}) as server:
         went = sending.through(server)
@@ -222,6 +231,7 @@ def test_554_greeting(sending):
     assert "no mail service for you here" in went.said
 
 
+@OPENING
 def test_220_dripped_inside_its_time(sending):
     with sending.relay({"greeting": drip("220 slow.test", 0.02)}) as server:
         went = sending.through(server)
@@ -229,6 +239,7 @@ def test_220_dripped_inside_its_time(sending):
     assert (went.exit, went.states) == (0, BOTH_SENT)
 
 
+@OPENING
 def test_220_dripped_past_its_time(sending):
     """The limit is for the whole reply: an octet now and then does not prolong it."""
     sending.limits["greeting"] = 0.4
@@ -243,6 +254,7 @@ def test_220_dripped_past_its_time(sending):
 # Bytes before the client spoke, two greetings
 
 
+@OPENING
 @pytest.mark.parametrize("script", [{"greeting": b"220 x\r\n250 x\r\n"}, {"greeting": b"220 x\r\n220 x\r\n"}, {"greeting": ["220 x", pause(0.1), "220 y"]},
                                     {"greeting": ["220 x", pause(0.1), "220 y"], "EHLO": [pause(0.3), "250 y"]}, {"greeting": b"220 x\r\n25"},
                                     {"greeting": b"220 x\r\n250-8BITMIME\r\n"}, {"greeting": b"220 x\r\n\r\n"}],
@@ -260,6 +272,7 @@ def test_bytes_before_the_client_spoke(sending, script):
 # EHLO 500, then HELO 250
 
 
+@OPENING
 def test_ehlo_500_then_helo(sending):
     with sending.relay({"EHLO": "500 5.5.1 what"}) as server:
         went = sending.through(server)
@@ -268,6 +281,7 @@ def test_ehlo_500_then_helo(sending):
     assert server.commands[1].startswith("HELO ") and "MAIL FROM:<news@example.com>" in server.commands
 
 
+@OPENING
 @pytest.mark.parametrize(("security", "smtp"), [("starttls", ""), ("plain", f"  username: {USER}\n  password: {PASSWORD}\n  allow_plaintext_login: true\n")],
                          ids=["TLS demanded", "login demanded"])
 def test_ehlo_500_where_an_extension_is_demanded(sending, security, smtp):
@@ -300,7 +314,7 @@ def test_ehlo_loses_the_login_on_the_second_session(sending):
 # Offers PIPELINING but answers out of count
 
 
-@pytest.mark.parametrize(("missing", "ann"), [("MAIL", "sent"), ("RCPT", "sent"), ("DATA", "sent"), ("end of data", "uncertain")])
+@in_every_mode("missing, ann", [("MAIL", "sent"), ("RCPT", "sent"), ("DATA", "sent"), ("end of data", "uncertain")])
 def test_out_of_count_one_reply_missing(sending, missing, ann):
     sending.limits |= {"mail": 0.3, "rcpt": 0.3, "data": 0.3, "end of data": 0.3}
     with sending.relay({missing: None}, {}, capabilities=("PIPELINING",), strict=False) as server:
@@ -311,7 +325,7 @@ def test_out_of_count_one_reply_missing(sending, missing, ann):
 
 
 @pytest.mark.parametrize("later", [0, 0.05])
-@pytest.mark.parametrize(("extra", "usual"), [("EHLO", "250 HELP"), ("MAIL", "250 OK"), ("RCPT", "250 OK"), ("DATA", "354 go ahead"), ("end of data", "250 taken")])
+@in_every_mode("extra, usual", [("EHLO", "250 HELP"), ("MAIL", "250 OK"), ("RCPT", "250 OK"), ("DATA", "354 go ahead"), ("end of data", "250 taken")])
 def test_out_of_count_one_reply_too_many(sending, extra, usual, later):
     """Nobody is called sent by a reply that was another's: agrees() compares. The session ends, and the next is sound."""
     said = [usual, pause(later), "250 2.0.0 once more"] if later else usual.encode() + b"\r\n250 2.0.0 once more\r\n"
@@ -321,7 +335,9 @@ def test_out_of_count_one_reply_too_many(sending, extra, usual, later):
     if extra == "EHLO" and not later:
         assert went.exit == 3 and nobody_marked(went.states)
     else:
-        assert went.states[ZOE] == "sent" and went.states[ANN] in ("sent", "uncertain") and len(server.wires) == 2
+        assert went.states[ZOE] == "sent" and went.states[ANN] in ("sent", "uncertain")
+        # Behind a mail's reply it may be taken for that to the next RSET, and so on until no more mails come.
+        assert len(server.wires) == 2 or (sending.mode, extra) == (CHUNKED, "end of data") and later
 
 
 def test_out_of_count_from_the_second_session_on(sending):
@@ -372,6 +388,7 @@ def with_login(folder, authority):
     return f"  username: {USER}\n  password: {PASSWORD}\n  ca_file: ca.pem\n"
 
 
+@OPENING
 @pytest.mark.parametrize(("script", "exit_code"), [
     ({"STARTTLS": "454 4.7.0 TLS not available"}, 3), ({"STARTTLS": "501 5.5.4 no"}, 2), ({"STARTTLS": "554 5.7.3 no"}, 2), ({"EHLO": "250-x\r\n250 AUTH PLAIN"}, 2),
     ({"STARTTLS": b"220 go ahead\r\n250-x\r\n250 AUTH PLAIN\r\n"}, 2), ({"STARTTLS": b"220 go ahead\r\n235"}, 2),
@@ -387,6 +404,7 @@ def test_starttls_that_does_not_come_about(sending, authority, script, exit_code
     refused_before_anything_left(server, went, exit_code)
 
 
+@OPENING
 def test_starttls_that_works_logs_in_behind_it_only(sending, authority):
     """The control of the rows around it: here the credential does leave, and in TLS alone."""
     with sending.relay(capabilities=("AUTH PLAIN",), context=context_of(authority)) as server:
@@ -414,6 +432,7 @@ def self_signed(authority):
     return context
 
 
+@OPENING
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 @pytest.mark.parametrize(("context", "words"), [
     (old_tls, "TLS did not come about"), (lambda authority: context_of(authority, "other.example"), "Hostname mismatch"), (self_signed, "self-signed certificate"),
@@ -428,6 +447,7 @@ def test_tls_handshake_failure(sending, authority, context, words, security):
     assert words in went.said and [bytes(wire.got) for wire in server.wires] == [bytes(wire.clear) for wire in server.wires]
 
 
+@OPENING
 def test_tls_to_a_port_that_speaks_in_clear(sending, authority):
     with sending.relay({"greeting": ["220 plain.test", pause(0.2)]}, strict=False) as server:
         went = sending.through(server, with_login(sending.folder, authority), "tls", "localhost")
@@ -439,6 +459,7 @@ def test_tls_to_a_port_that_speaks_in_clear(sending, authority):
 # AUTH 535, 534, 530, 538, 334 garbage, 503
 
 
+@OPENING
 @pytest.mark.parametrize("said", ["535 5.7.8 bad credentials", "534 5.7.9 weak mechanism", "530 5.7.0 authenticate first", "538 5.7.11 encryption required",
                                   "503 5.5.1 not now", "334 !!garbage!!", "334 ", "334"])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
@@ -579,6 +600,7 @@ def test_all_rcpt_refused_but_data_354(sending):
 # DATA 4xx, 5xx
 
 
+@pytest.mark.parametrize("sending", [LOCKSTEP, PIPELINED], indirect=True)
 @pytest.mark.parametrize(("said", "ann"), [("451 4.3.0 later", "deferred"), ("554 5.7.0 no", "rejected"), ("503 5.5.1 valid RCPT first", "rejected")])
 def test_data_refused_then_rset_before_anything_else(sending, said, ann):
     """Some servers keep the transaction open then: what came next would join it."""
@@ -611,7 +633,8 @@ def test_5xx_that_is_only_found_when_writing_fails(sending, authority, security)
     def slow(line):
         time.sleep(0.4 if "octets of message" in line else 0)
 
-    script = {"DATA": ["354 go ahead", pause(0.1), "552 5.3.4 message too large", reset]}
+    before, said = ("RCPT", "250 2.1.5 OK") if sending.mode == CHUNKED else ("DATA", "354 go ahead")
+    script = {before: [said, pause(0.1), "552 5.3.4 message too large", reset]}
     with sending.relay(script, context=context_of(authority) if security == "tls" else None, implicit=security == "tls") as server, authority.cert_pem.tempfile() as ca_file:
         session = Session.open(Relay("localhost", server.port, security, ca_file=ca_file if security == "tls" else None), Transcript(slow))
         message, = messages_of(sending.folder)[:1]
@@ -694,7 +717,7 @@ def test_end_of_data_that_is_no_reply(sending, said):
 @pytest.mark.parametrize("k", [0, 1, 100_000])
 def test_drop_after_the_kth_byte_of_a_body_that_is_not_out_yet(sending, large, ending, k):
     """It never was there in full, so it goes again by itself."""
-    with sending.relay({("body", k): ending} if k else {"DATA": ["354 go ahead", ending]}, {}) as server:
+    with sending.relay({("body", k): ending}, {}) as server:
         went = sending.through(server, more=large)
 
     assert (went.exit, went.states, len(server.wires)) == (0, BOTH_SENT, 2)
@@ -719,7 +742,7 @@ def test_drop_before_the_last_byte_of_a_body_that_is_out(sending, ending, short)
         time.sleep(0.1)
         wire.cut = (IN, len(wire.got) + len(wire.socket.recv(1 << 16, socket.MSG_PEEK)) - short, ending)
 
-    with sending.relay({"DATA": ["354 go ahead", ends]}, {}) as server:
+    with sending.relay({("body", 0): ends, "portion": 16}, {}) as server:
         went = sending.through(server)
 
     assert (went.exit, went.states) == (1, {ANN: "uncertain", ZOE: "sent"})
@@ -738,7 +761,7 @@ def test_drop_inside_the_reply(sending, ending, reply):
 # 421 before, between; as reply to RSET; after n messages
 
 
-@pytest.mark.parametrize("where", ["EHLO", "MAIL", "RCPT", "DATA", "end of data"])
+@in_every_mode("where", [["EHLO"], ["MAIL"], ["RCPT"], ["DATA"], ["end of data"]])
 def test_421_in_place_of_a_reply(sending, where):
     """It was not processed (RFC 5321 section 3.8): the same message again, over a new connection."""
     script = {where: Turns("421 4.3.2 closing")} if where != "EHLO" else {}
@@ -750,6 +773,7 @@ def test_421_in_place_of_a_reply(sending, where):
     assert len(server.wires) == (3 if where == "EHLO" else 2)
 
 
+@OPENING
 def test_421_as_greeting(sending):
     with sending.relay({"greeting": "421 4.3.2 busy"}) as server:
         went = sending.through(server)
@@ -822,34 +846,36 @@ def test_a_reply_that_drips_at_the_dot_is_not_waited_for_for_ever(sending):
 
 
 @pytest.mark.parametrize("security", ["plain", "tls"])
-@pytest.mark.parametrize(("where", "said", "ann"), [("end of data", "250 2.0.0 taken", "sent"), ("end of data", "554 5.7.1 no", "rejected"),
-                                                    ("end of data", "451 4.3.0 later", "deferred"),
-                                                    ("RCPT", "550 5.1.1 no such mailbox", "rejected"), ("DATA", "554 5.7.0 no", "rejected")])
+@in_every_mode("where, said, ann", [("end of data", "250 2.0.0 taken", "sent"), ("end of data", "554 5.7.1 no", "rejected"),
+                                    ("end of data", "451 4.3.0 later", "deferred"), ("RCPT", "550 5.1.1 no such mailbox", "rejected"), ("DATA", "554 5.7.0 no", "rejected")])
 def test_rst_with_replies_still_in_our_buffer(sending, authority, where, said, ann, security):
     """What had arrived stays readable behind a reset, and counts."""
     with sending.relay({where: [said, reset]}, {}, context=context_of(authority) if security == "tls" else None, implicit=security == "tls") as server:
         authority.cert_pem.write_to_path(sending.folder.path / "ca.pem")
         went = sending.through(server, "  ca_file: ca.pem\n" if security == "tls" else "", security, "localhost")
 
-    assert (went.exit, went.states, len(server.wires)) == (0 if ann == "sent" else 1, {ANN: ann, ZOE: "sent"}, 2)
+    # In chunks Zoë's may have left before the reset was there.
+    assert went.states[ANN] == ann and went.states[ZOE] in ("sent", "uncertain" if sending.mode == CHUNKED else "sent")
+    assert (went.exit, len(server.wires)) == (0 if set(went.states.values()) == {"sent"} else 1, 2 if went.states[ZOE] == "sent" else 1)
 
 
-@pytest.mark.parametrize(("script", "ann"), [({"MAIL": half_close}, "sent"), ({"RCPT": ["250 ok", half_close]}, "sent"), ({"DATA": ["354 go ahead", half_close]}, None),
+@pytest.mark.parametrize(("script", "ann"), [({"MAIL": half_close}, "sent"), ({"RCPT": ["250 ok", half_close]}, "sent"), ({("body", 0): half_close}, None),
                                              ({"end of data": [TAKE, half_close]}, "uncertain"), ({"end of data": taken_then(half_close)}, "sent")],
-                         ids=["at MAIL", "behind RCPT", "behind DATA", "at the dot", "behind the reply"])
+                         ids=["at MAIL", "behind RCPT", "where the body begins", "at the dot", "behind the reply"])
 def test_half_close(sending, script, ann):
     """The server says nothing more but reads on. Where the body may have left already, both words are right."""
     with sending.relay(script, {}) as server:
         went = sending.through(server)
 
-    assert went.states[ZOE] == "sent" and went.states[ANN] in ((ann,) if ann else ("sent", "uncertain"))
+    may_have_left = ann is None or "RCPT" in script and sending.mode == CHUNKED
+    assert went.states[ZOE] == "sent" and went.states[ANN] in (("sent", "uncertain") if may_have_left else (ann,))
     assert went.exit == (went.states[ANN] != "sent")
 
 
 def test_the_server_reads_nothing(sending, large):
     """A zero window: each block has its time, and what is not out in full goes again."""
     sending.limits["write"] = 0.4
-    with sending.relay({"DATA": ["354 go ahead", stall]}, {}) as server:
+    with sending.relay({("body", 0): stall}, {}) as server:
         began = time.monotonic()
         went = sending.through(server, more=large)
 
@@ -872,7 +898,7 @@ def test_a_server_that_reads_slowly_is_waited_for(sending, large):
 
         wire._receive = rest_now_and_then
 
-    with sending.relay({"DATA": Turns([slowly, "354 go ahead"])}) as server:
+    with sending.relay({("body", 0): Turns(slowly)}) as server:
         went = sending.through(server, more=large)
 
     assert (went.exit, went.states, len(server.wires)) == (0, BOTH_SENT, 1)

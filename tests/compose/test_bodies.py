@@ -11,6 +11,7 @@ from conftest import CAMPAIGN
 from postroom.compose import bodies, mime
 from postroom.compose.bodies import Body, Encoder
 from postroom.compose.build import Composer
+from postroom.message import checked
 from running import composed
 
 LETTERS = st.text(st.sampled_from("ab  \t\n\n..==éü若😀x"), max_size=12) | st.builds(lambda letter, times: letter * times, st.sampled_from(["a", " ", ".", "=", "é", "ab ", "a\n", " \n"]), st.integers(60, 160))
@@ -41,6 +42,8 @@ def test_any_text_comes_back_from_its_segments_and_is_the_same_whatever_was_enco
         assert used.encoded(body(pieces)) == (encoding, octets)
     plainly_encoding, plainly = mime.body("".join(pieces))
     assert encoding == plainly_encoding
+    assert checked(bytes(octets)).dotted <= octets.dotted and octets.endswith(b"\r\n")
+    octets = bytes(octets[:-2])
     if encoding == b"base64":
         assert octets == plainly
         return
@@ -54,14 +57,28 @@ def test_any_text_comes_back_from_its_segments_and_is_the_same_whatever_was_enco
 
 @given(PIECES)
 def test_a_text_without_a_piece_of_its_template_is_encoded_as_a_whole(pieces):
-    assert Encoder(set()).encoded(body(pieces)) == mime.body("".join(pieces))
+    encoding, octets = mime.body("".join(pieces))
+
+    assert Encoder(set()).encoded(body(pieces)) == (encoding, octets + b"\r\n")
 
 
 @given(st.lists(LETTERS | st.sampled_from(["\r", "\r\n"]), max_size=12))
 def test_line_ends_of_any_kind_become_crlf_also_where_pieces_cut_them(pieces):
-    encoding, octets = Encoder(set(pieces)).encoded(body(pieces))
+    encoding, octets = mime.body("".join(pieces))
 
-    assert (encoding, octets) == mime.body("".join(pieces)) or "\r" not in "".join(pieces)
+    assert Encoder(set(pieces)).encoded(body(pieces)) == (encoding, octets + b"\r\n") or "\r" not in "".join(pieces)
+
+
+@given(PIECES, st.booleans())
+def test_a_text_that_is_the_whole_mail_ends_with_a_line_end_and_is_not_changed_by_it(pieces, in_segments):
+    text = "".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LEAST", 0)
+        encoding, octets = Encoder(set(pieces) if in_segments else set()).encoded(body(pieces), is_alone=True)
+
+    assert octets.endswith(b"\r\n")
+    if encoding == b"quoted-printable":
+        assert quopri.decodestring(octets).replace(b"\r\n", b"\n") == text.encode()
 
 
 @given(st.text(st.sampled_from("a =é若😀\n"), max_size=200))

@@ -8,10 +8,11 @@ text and its pieces alone, whatever was encoded before.
 from collections import namedtuple
 
 from postroom.compose import mime
+from postroom.message import Block, checked, vouched
 
 # A shorter one costs more to look up than C needs to encode it.
-LEAST = 200
-CUT = b"=\r\n"
+LEAST = 256
+CUT, LINE_END = b"=\r\n", b"\r\n"
 
 Body = namedtuple("Body", "text octets pieces")
 Body.__doc__ = """One rendered text. octets: in UTF-8. pieces: the text as its template put it out, or in one."""
@@ -53,14 +54,19 @@ class Encoder:
     def __init__(self, written: set[str]):
         self._written, self._known = written, {}
 
-    def encoded(self, body: Body) -> tuple[bytes, bytes]:
-        """(transfer encoding, octets), as mime.body()."""
-        if "\r" in body.text:
-            # A line end may be cut in two by pieces.
-            return mime.body(body.text)
-        if not mime.is_shorter_quoted(body.text, body.octets):
-            return b"base64", mime.base64_lines(body.octets.replace(b"\n", b"\r\n"))
-        return b"quoted-printable", self._joined(self._segments(body.pieces)) or mime.quoted_printable(body.octets)
+    def encoded(self, body: Body, is_alone: bool = False) -> tuple[bytes, Block]:
+        """(transfer encoding, encoded octets and a line end). The line end is that in front of a boundary; where the body is the whole
+        message, it is the text's own, or else one that is no part of a quoted-printable text.
+        """
+        # A line end may be cut in two by pieces.
+        if "\r" not in body.text and mime.is_shorter_quoted(body.text, body.octets) and (segments := self._segments(body.pieces)):
+            lines, dotted = _lines(segments)
+            return b"quoted-printable", vouched(_ended(lines, is_alone, CUT), dotted)
+        encoding, octets = mime.body(body.text)
+        if encoding == b"base64":
+            # Of what that is made of nothing needs a look.
+            return encoding, vouched(_ended(octets, is_alone, LINE_END), dotted=False)
+        return encoding, checked(_ended(octets, is_alone, CUT))
 
     def _segments(self, pieces):
         """The text in segments; none where the template brought no long piece."""
@@ -82,42 +88,50 @@ class Encoder:
             segments.append(_segment("".join(between)))
         return segments
 
-    @staticmethod
-    def _joined(segments):
-        joined, column, blank = [], 0, False
-        for octets, first, last, is_one_line, ends_blank in segments:
-            if not octets:
-                continue
-            if blank and octets.startswith(b"\r\n"):
-                column = _protect(joined, column)
-            if column + first > mime.QUOTED_LINE and column:
-                joined.append(CUT)
-                column = 0
-            joined.append(octets)
-            column = column + last if is_one_line else last
-            blank = ends_blank
-        if blank:
-            _protect(joined, column)
-        return b"".join(joined)
+def _ended(octets, is_alone, end):
+    return octets if is_alone and octets.endswith(LINE_END) else octets + (end if is_alone else LINE_END)
+
+
+def _lines(segments):
+    """The segments one after the other, no line longer than the longest of theirs or QUOTED_LINE; and whether a line may begin with a dot."""
+    joined, column, blank, dotted = [], 0, False, False
+    for octets, first, last, is_one_line, ends_blank, has_dot in segments:
+        if not octets:
+            continue
+        if blank and octets.startswith(LINE_END):
+            column = _protect(joined, column)
+        if column + first > mime.QUOTED_LINE and column:
+            joined.append(CUT)
+            column = 0
+        joined.append(octets)
+        column = column + last if is_one_line else last
+        blank = ends_blank
+        if has_dot:
+            dotted = True
+    if blank:
+        _protect(joined, column)
+    return b"".join(joined), dotted
 
 
 def _segment(text):
-    """Quoted-printable that may stand anywhere in a line: (octets, first, last, is one line, ends blank), a plain tuple as there are so many.
+    """Quoted-printable that may stand anywhere in a line: (octets, first, last, is one line, ends blank, has dot), a plain tuple as there are so
+    many. No line end in it is bare, cut or far away: checked here, so that a body of segments need not be.
 
     first: columns that its first line takes, one more where the line goes on behind it; last: columns of its last line. ends blank:
-    a blank or a tab stands at its end as it is.
+    a blank or a tab stands at its end as it is. has dot: one of its lines begins with a dot.
     """
     if text.isascii() and text.isprintable() and len(text) < mime.QUOTED_LINE and "=" not in text and text != ".":
-        return text.encode("ascii"), len(text) + 1, len(text), True, text.endswith(" ")
+        return text.encode("ascii"), len(text) + 1, len(text), True, text.endswith(" "), text.startswith(".")
     # Of what may follow the encoder knows nothing: so it leaves a blank at the end as it is, and room for the sign of a soft line break.
     octets = mime.quoted_printable(text.encode() + b"x")[:-1]
     if octets == b"." or octets.endswith(b"\n."):
         # Alone in a line it is the end of the mail to a careless relay.
         octets = octets[:-1] + b"=2E"
-    end, is_blank = octets.find(b"\r\n"), octets.endswith((b" ", b"\t"))
+    has_dot = checked(octets + LINE_END).dotted
+    end, is_blank = octets.find(LINE_END), octets.endswith((b" ", b"\t"))
     if end < 0:
-        return octets, len(octets) + 1, len(octets), True, is_blank
-    return octets, end, len(octets) - octets.rindex(b"\n") - 1, False, is_blank
+        return octets, len(octets) + 1, len(octets), True, is_blank, has_dot
+    return octets, end, len(octets) - octets.rindex(b"\n") - 1, False, is_blank, has_dot
 
 
 def _protect(joined, column):

@@ -19,14 +19,14 @@ from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
 from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.message import Envelope, Message, checked
+from postroom.message import Block, Envelope, Message, checked, joined
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
 CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
 MOST_HEADER, MOST_URL = 10_000, 900
-MOST_FRAMES, MOST_JOINED = 100, 1000  # images are not copied into each
+MOST_FRAMES = 100
 MOST_TAGS = 100_000  # a parsed element takes some 400 octets
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
@@ -210,7 +210,7 @@ class Composer:
             if rendered.unsubscribe[0].startswith("<https:"):
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
-        octets = checked(b"".join([*head, self.static_head, *self._parts(rendered)]))
+        octets = self._octets([*head, self.static_head], rendered)
         envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
         return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
 
@@ -420,9 +420,11 @@ class Composer:
             self._from = sender, header
         return header
 
-    def _parts(self, rendered):
-        """Content-Type and body of the whole message, as a list of octets: mixed(related(alternative(text, html), images), files)."""
-        bodies = [(kind, *encoder.encoded(body)) for (kind, encoder), body in zip(self.encoders, (rendered.text_body, rendered.html_body)) if body is not None]
+    def _octets(self, head, rendered):
+        """The whole message: mixed(related(alternative(text, html), images), files). What was checked before is not looked at again."""
+        known = [(kind, encoder, body) for (kind, encoder), body in zip(self.encoders, (rendered.text_body, rendered.html_body)) if body is not None]
+        is_alone = len(known) == 1 and not (self.image_parts or rendered.pictures or rendered.files)
+        bodies = [(kind, *encoder.encoded(body, is_alone)) for kind, encoder, body in known]
         leaves = [octets for *_, octets in bodies]
         leaves += [self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures]
         leaves += [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
@@ -431,15 +433,21 @@ class Composer:
             if len(self._frames) > MOST_FRAMES:
                 self._frames.clear()
             self._frames[shape] = self._frame(*shape)
-        leaf = iter(leaves)
-        parts = [next(leaf) if octets is None else octets for octets in self._frames[shape]]
-        if not parts[-1].endswith(b"\r\n"):
-            # A message ends with CRLF; a soft line break keeps a lone quoted-printable text as it is.
-            parts.append(b"=\r\n" if bodies[0][1] == b"quoted-printable" else b"\r\n")
-        return parts
+        blocks, lines, leaf = [], head, iter(leaves)
+        for octets in self._frames[shape]:
+            if octets is None:
+                octets = next(leaf)
+            if isinstance(octets, Block):
+                if lines:
+                    blocks.append(checked(b"".join(lines)))
+                    lines = []
+                blocks.append(octets)
+            else:
+                lines.append(octets)
+        return joined([*blocks, checked(b"".join(lines))] if lines else blocks)
 
     def _frame(self, bodies, pictures, files):
-        """A message of this shape, with None in the place of each body, of each of the row's pictures and of each file."""
+        """A message of this shape in pieces of whole lines, with None in the place of each body, of each of the row's pictures and of each file."""
         levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", None] for kind, encoding in bodies]
         level, kind = levels[0], b"text/" + bodies[0][0].encode("ascii")
         if len(levels) > 1:
@@ -448,11 +456,9 @@ class Composer:
             level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[None] * pictures))], b'; type="' + kind + b'"')
         if files:
             level = self._multipart("mixed", [level, *[[None]] * files])
-        if level[-1] is not None:
-            level.append(b"\r\n")
         frame = []
         for octets in level:
-            if octets is not None and frame and frame[-1] is not None and len(frame[-1]) + len(octets) <= MOST_JOINED:
+            if frame and type(octets) is type(frame[-1]) is bytes:
                 frame[-1] += octets
             else:
                 frame.append(octets)
@@ -460,10 +466,10 @@ class Composer:
 
     def _multipart(self, level, parts, more=b""):
         boundary = self.boundaries[level]
-        joined = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
+        lines = [b"Content-Type: multipart/", level.encode("ascii"), more, b';\r\n boundary="', boundary, b'"\r\n\r\n']
         for part in parts:
-            joined += [b"--", boundary, b"\r\n", *part, b"\r\n"]
-        return [*joined, b"--", boundary, b"--"]
+            lines += [b"--", boundary, b"\r\n", *part]
+        return [*lines, b"--", boundary, b"--\r\n"]
 
 
 def _without_quotes(source):

@@ -13,6 +13,7 @@ from collections import OrderedDict, namedtuple
 from postroom.address import CONTROL, code_point, shown
 from postroom.compose import mime
 from postroom.errors import CampaignError
+from postroom.message import Block, checked, joined, vouched
 from postroom.read.campaign import MOST_FILE_OCTETS
 
 MOST_KEPT_OCTETS = 64 << 20
@@ -45,21 +46,20 @@ class Files:
                 self._looked.popitem(last=False)
         return File(real, name, media_type, content_id, self._looked[identity], state.st_size)
 
-    def part(self, file: File, place) -> bytes:
-        """Headers and base64 body of a file's MIME part, without a line end behind it.
+    def part(self, file: File, place) -> Block:
+        """Headers and base64 body of a file's MIME part, in whole lines: checked once however many mails it goes into.
 
         Raises CampaignError where the file is no longer the one that was looked at.
         """
         if file.octets is not None:
-            return part_head(file) + mime.base64_lines(file.octets)
+            return _part(file, file.octets)
         if file in self._parts:
             self._parts.move_to_end(file)
             return self._parts[file]
         octets = self.project.read(file.path, place, MOST_FILE_OCTETS)
         if hashlib.sha256(octets).hexdigest() != file.sha256:
             raise CampaignError(f'"{shown(file.name)}" changed while it was used', place, "run again when it is at rest")
-        part = part_head(file) + mime.base64_lines(octets)
-        self._parts[file] = part
+        part = self._parts[file] = _part(file, octets)
         self._kept += len(part)
         while self._kept > MOST_KEPT_OCTETS and len(self._parts) > 1:
             self._kept -= len(self._parts.popitem(last=False)[1])
@@ -69,6 +69,11 @@ class Files:
 def encoded_size(file: File) -> int:
     """Octets of the file's part as it stands in a message."""
     return len(part_head(file)) + -(-file.size // 3) * 4 * 78 // 76 + 2
+
+
+def _part(file, octets):
+    # Of what base64 is made of nothing needs a look.
+    return joined([checked(part_head(file)), vouched(mime.base64_lines(octets) + b"\r\n", dotted=False)])
 
 
 def part_head(file: File) -> bytes:

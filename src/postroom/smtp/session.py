@@ -290,7 +290,7 @@ class Session:
         """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
         answers = []
         while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
-            while self.closed is None and self._hand_out() and self._write(answers):
+            while self.closed is None and self._hand_out() and self._write(answers) and not self._readable(0):
                 pass
             readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until))
             if readable:

@@ -1,13 +1,16 @@
 """Memory does not grow with the table."""
 
+import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
 
-from running import postroom
+from running import postroom, session_of
 
 MOST_MORE_KIB = 20 * 1024
 
@@ -24,6 +27,29 @@ def peak_kib(*words) -> int:
     return peak // (1024 if sys.platform == "darwin" else 1)
 
 
+MOST_TREE_KIB = 250 * 1024
+
+
+def peak_tree_kib(*words) -> tuple[int, int]:
+    """(the most memory that one run of the command line and its workers held at a moment, in KiB; the most processes that it was)."""
+    process = subprocess.Popen([sys.executable, "-m", "postroom", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
+    most = most_processes = 0
+    while process.poll() is None:
+        pids = [process.pid, *session_of(process.pid)]
+        most, most_processes = max(most, sum(map(resident_kib, pids))), max(most_processes, len(pids))
+        time.sleep(0.02)
+    assert process.returncode == 0, process.stderr.read()
+    process.stderr.close()
+    return most, most_processes
+
+
+def resident_kib(pid):
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    return 0
+
+
 def people(count):
     return "email,first_name,city,note\n" + "".join(f"person{number}@example.com,Näme {number},City {number % 97},{'note ' * 8}\n" for number in range(count))
 
@@ -38,6 +64,21 @@ def test_a_dry_run_of_200000_needs_20_mb_more_than_one_of_2000_at_most(folder, r
 
     record_property("figure", f"peak memory: {small:,} KiB with 2,000 rows, {large:,} KiB with 200,000")
     assert large - small <= MOST_MORE_KIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no workers")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("words", [["check", "campaign.yaml"], ["preview", "campaign.yaml"], ["send", "campaign.yaml", "--dry-run"]], ids=lambda words: words[0])
+def test_all_processes_together_need_20_mb_more_for_100000_than_for_2000_at_most(folder, record_property, words):
+    """What a worker shares with us counts twice here; with it, a million recipients have 250 MB."""
+    folder.write("recipients.csv", people(2_000))
+    small, _ = peak_tree_kib(*words)
+    folder.write("recipients.csv", people(100_000))
+
+    large, processes = peak_tree_kib(*words)
+
+    record_property("figure", f"peak memory of {words[0]}: {small:,} KiB with 2,000 rows, {large:,} KiB with 100,000 in {processes} processes")
+    assert large - small <= MOST_MORE_KIB and large <= MOST_TREE_KIB
 
 
 @pytest.mark.timeout(600)

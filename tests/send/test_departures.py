@@ -10,7 +10,7 @@ from postroom.compose.build import Composer
 from postroom.errors import RecipientError
 from postroom.read.campaign import load
 from postroom.read.recipients import Table
-from postroom.send.departures import PASS_SECONDS, Departures, in_turn
+from postroom.send.departures import PASS_SECONDS, Departures, in_turn, pays
 
 
 @pytest.fixture
@@ -137,3 +137,32 @@ def test_who_is_put_off_while_those_due_go_out_waits_for_the_next_time(planned, 
 
     assert [departures.next().key for _ in range(2)] == [message.key for message in everybody[1:]]
     assert (departures.next(), departures.due_at, plan.tries(again.row)) == (None, clock.now + 30, 2)
+
+
+def test_who_waited_has_the_date_of_the_moment_as_if_built_then(planned, clock):
+    _, composer, plan = planned
+    departures = Departures(composer, plan, clock)
+    waiting = departures.next()
+    clock.now += 200 * 86_400  # over the end of daylight saving time somewhere
+
+    fresh = departures.fresh(waiting)
+
+    assert fresh == next(in_turn(composer, plan, clock)) != waiting
+
+
+def test_a_repeat_that_waited_keeps_its_date(planned, clock):
+    _, composer, plan = planned
+    first, *_ = plan.going()
+    plan.goes(first._replace(date=1_794_000_000, utc_offset=8 * 3600))
+    departures = Departures(composer, plan, clock)
+    repeat = departures.next()
+    clock.now += 3600
+
+    assert departures.fresh(repeat) is repeat
+
+
+@pytest.mark.parametrize(("messages", "seconds", "spare", "expected"), [(1000, 0, 1, True), (1000, 0, 0, False), (100, 0, 1, False), (1000, 2000, 1, False), (1000, 5, 1, True)])
+def test_a_worker_builds_where_that_is_faster(monkeypatch, messages, seconds, spare, expected):
+    monkeypatch.setattr("postroom.worker.spare", lambda: spare)
+
+    assert pays(messages, seconds) is expected

@@ -48,7 +48,7 @@ class Plan:
                            "ORDER BY line DESC LIMIT ?)", (LATE, count))
 
     def listed(self) -> Iterator[tuple[str, str]]:
-        """(key, digest or "") of every recipient."""
+        """(key, digest or "") of every recipient, by key: whoever has an index of them then adds to its end."""
         return self._rows.execute("SELECT key, coalesce(digest, '') FROM listed ORDER BY +key")
 
     def going(self, turn: int = NOW) -> Iterator[Going]:

@@ -15,7 +15,8 @@ GONE = "gone"  # the server gets all of it, and at once nobody is there any more
 class Cut:
     """Runs while it is entered; listens on `port` and speaks with the server on `behind`, both on loopback.
 
-    fate: what becomes of each message, by its number from 0. fates: those that were used so far, in order. One command at a time.
+    fate: what becomes of each message, by its number from 0. fates: those that were used so far, in order. One command at a time: what
+    would allow more is taken out of the server's EHLO.
     """
 
     def __init__(self, behind: int, fate: Callable[[int], str]):
@@ -49,6 +50,8 @@ class Cut:
         while line := read.readline():
             server.sendall(line)
             reply = _reply(said)
+            if line.upper().startswith(b"EHLO"):
+                reply = reply.replace(b"PIPELINING", b"X-NOTHING").replace(b"CHUNKING", b"X-NOTHING")
             write.write(reply)
             if line.upper().startswith(b"DATA") and reply.startswith(b"354"):
                 fate = self._fate(next(self._number))

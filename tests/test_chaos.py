@@ -159,4 +159,4 @@ def test_kill_9_at_random_moments_loses_nobody_and_sends_nobody_two(folder, mode
             one_run(Chaos(folder, sink, mode, chance, figures), figures)
 
     record_property("figure", f"chaos, {mode}, lane {lane}, seed {seed}: " + ", ".join(f"{number:,} {what}" for what, number in figures.items()))
-    assert figures["runs"] == 0 or figures["kills"] > 0
+    assert figures["runs"] < 3 or figures["kills"] > 0

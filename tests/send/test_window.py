@@ -61,3 +61,12 @@ def test_a_session_that_ended_is_forgotten_and_the_pace_begins_anew():
     window.answered(1, 5000.05)
 
     assert window.size == 2
+
+
+@pytest.mark.parametrize(("rate", "trip", "group"), [(2, 0.05, 1), (14, 0.05, 1), (300, 0.05, 3), (float("inf"), 0.05, 6)])
+def test_a_commit_serves_what_leaves_in_a_moment_and_half_of_the_window_at_most(rate, trip, group):
+    window = Window(32)
+
+    sent(window, trip, rate, messages=1000)
+
+    assert window.group == group <= max(1, window.size // 2)

@@ -18,7 +18,6 @@ RECONNECT_SECONDS = 10
 FIRST_WAIT, LONGEST_WAIT = 0.2, 2.0
 MOST_FRUITLESS, FRUITLESS_WAIT = 3, 0.5
 MOST_IN_FLIGHT = 32  # unless the campaign says otherwise
-GROUPS = 4  # a window is filled again a quarter at a time, so that a commit serves several messages and the line never runs dry
 
 
 class Line:
@@ -49,7 +48,7 @@ class Line:
             return 0
         in_flight = self.in_flight
         room = min(self._session.room, self._window.size - in_flight, sys.maxsize if self._cap is None else self._cap - self._begun)
-        return room if room * GROUPS >= self._window.size or not in_flight else 0
+        return room if room >= self._window.group or not in_flight else 0
 
     def ready(self) -> None:
         """Have a session that takes messages: reopen it where the relay closed, or after messages_per_session.

@@ -8,13 +8,18 @@ import math
 from collections import deque
 
 OBSERVED = 32  # round trips of which the shortest counts
+COMMIT_SECONDS = 0.01
 
 
 class Window:
-    """most: the limit. Times are monotonic seconds, of messages in the order in which they left."""
+    """most: the limit. Times are monotonic seconds, of messages in the order in which they left.
+
+    group: how many of it must be free before it is filled again, so that a commit of the journal serves several: what leaves in
+    COMMIT_SECONDS, half of the window at most, because the line must not run dry.
+    """
 
     def __init__(self, most: int):
-        self._most, self.size = most, 1
+        self._most, self.size, self.group = most, 1, 1
         self._left, self._answered, self._trips = deque(), deque(maxlen=most + 1), deque(maxlen=OBSERVED)
 
     def left(self, count: int, now: float) -> None:
@@ -33,6 +38,7 @@ class Window:
         pace = observed / max(now - self._answered[-1 - observed], 1e-6)
         # The shortest trip is the one that waited least behind others.
         self.size = min(self._most, max(1, math.ceil(2 * pace * min(self._trips))))
+        self.group = max(1, min(self.size // 2, round(pace * COMMIT_SECONDS)))
 
     def ended(self) -> None:
         """The session is over; what it took to open the next one says nothing of the pace."""

@@ -53,6 +53,7 @@ class Protocol:
     """One session's dialogue.
 
     broken: None, or why the session must end at once. closing: the 421 that the relay said, or None.
+    octets_in_flight: what the messages begun and not answered hold.
     misfit: None, or the reply after which nothing more should be streamed to this relay, in this session or another.
     """
 
@@ -63,7 +64,7 @@ class Protocol:
         self._steps = deque()
         self._open = []
         self._reset_first = self._unproven = self._reset_refused = False
-        self._handed_out = self._written = 0
+        self._handed_out = self._written = self.octets_in_flight = 0
 
     def stream(self, mode: str) -> None:
         """From now on write in this mode, once a transaction that went one command at a time was accepted."""
@@ -78,11 +79,6 @@ class Protocol:
     def in_flight(self) -> int:
         """Messages begun and not answered."""
         return len(self._open)
-
-    @property
-    def octets_in_flight(self) -> int:
-        """How much those hold."""
-        return sum(len(transaction.octets) for transaction in self._open)
 
     @property
     def expected_phase(self) -> str | None:
@@ -115,6 +111,7 @@ class Protocol:
             (address, command_line(b"RCPT TO:<" + _path(address) + b">", utf8)) for address in message.envelope.recipients])
         self._prepare(transaction)
         self._open.append(transaction)
+        self.octets_in_flight += len(octets)
 
     def to_write(self) -> list[tuple[str, bytes]]:
         """(phase, octets) of what may leave now, in order; the caller writes all of it."""
@@ -141,7 +138,9 @@ class Protocol:
     def withdraw(self) -> list[Answer]:
         """Begin none of the messages of which nothing was handed out yet; an Answer for each."""
         begun = [transaction for transaction in self._open if transaction.due or transaction.said or transaction.is_decided]
-        dropped, self._open = [transaction for transaction in self._open if transaction not in begun], begun
+        dropped = [transaction for transaction in self._open if transaction not in begun]
+        for transaction in dropped:
+            self._end(transaction)
         # What stands before a transaction without being a part of it is its RSET.
         self._steps = deque(step for step in self._steps if step.transaction in begun)
         return [transaction.lost(-1) for transaction in dropped]
@@ -165,9 +164,14 @@ class Protocol:
         """The connection is over: an Answer for every message that has none yet. by_relay: it was not we who closed it."""
         answers = [transaction.lost(-1 if self._reset_refused and by_relay else self._written) for transaction in self._open]
         self._open.clear()
+        self.octets_in_flight = 0
         self._steps.clear()
         self._expected.clear()
         return answers
+
+    def _end(self, transaction):
+        self._open.remove(transaction)
+        self.octets_in_flight -= len(transaction.octets)
 
     def _prepare(self, transaction):
         """Have the next transaction of a message written behind all that waits already."""
@@ -211,7 +215,7 @@ class Protocol:
             self._does_not_fit(f'the relay answers "{reply}" to {phase} before it had all of it', reply)
         elif phase == END and self.mode == CHUNKED and reply.code in UNKNOWN and transaction.refusal is None:
             # The relay does not know BDAT after all, and may have read the mail as commands. It took nothing.
-            self._open.remove(transaction)
+            self._end(transaction)
             events.append(transaction.lost(-1))
             self._does_not_fit(f'the relay answers "{reply}" to BDAT, which it offered', reply)
         elif transaction is not None:
@@ -249,7 +253,7 @@ class Protocol:
                 transaction.to_come = 0
             self._reset_first = self.mode != CHUNKED
         if not (transaction.due or transaction.to_come):
-            self._open.remove(transaction)
+            self._end(transaction)
             events.append(transaction.answer())
 
     def _closing(self, reply, events):
@@ -263,6 +267,7 @@ class Protocol:
             else:
                 events.append(transaction.lost(-1))
         self._open.clear()
+        self.octets_in_flight = 0
         self._steps.clear()
         self._expected.clear()
 

@@ -290,8 +290,7 @@ class Session:
         """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
         answers = []
         while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
-            while self.closed is None and self._hand_out() and self._write(answers) and not self._readable(0):
-                pass
+            self._write_on(answers)
             readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until))
             if readable:
                 answers += self._read()
@@ -304,7 +303,15 @@ class Session:
                     self.misfit = self.misfit or (None if self._out or not self._protocol.is_streaming else "a reply is missing")
                     answers += self._hang_up("the relay did not answer in time")
                 break
+        if answers:
+            # What the answers allow leaves before anybody looks at them, so that the relay is busy meanwhile.
+            self._write_on(answers)
         return answers
+
+    def _write_on(self, answers):
+        """Write what may leave now, as long as the kernel takes it and the relay says nothing; adds to the answers."""
+        while self.closed is None and self._hand_out() and self._write(answers) and self._hand_out() and not self._readable(0):
+            pass
 
     def _hand_out(self):
         """Whether there is something to write."""

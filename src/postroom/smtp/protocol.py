@@ -86,6 +86,11 @@ class Protocol:
         return self._expected[0].phase if self._expected else None
 
     @property
+    def awaits_go_ahead(self) -> bool:
+        """Whether a mail waits for the reply to its DATA."""
+        return bool(self._expected) and self._expected[-1].phase == DATA
+
+    @property
     def between_replies(self) -> bool:
         """Whether no octet of a reply is waiting for the rest."""
         return self._reader.is_empty
@@ -194,7 +199,7 @@ class Protocol:
         if step.phase in (DATA, END) and len(step.transaction.recipients) > 1 and step.transaction.due:
             return False
         # DATA's reply decides what comes next: the body, a lone dot, or the next transaction. Nothing is ever written behind it.
-        return self._expected[-1].phase != DATA
+        return not self.awaits_go_ahead
 
     def _take(self, reply, events):
         if reply.code == CLOSING:

@@ -28,6 +28,7 @@ CONNECT, WRITE = "connect", "write"
 SECONDS = {CONNECT: 30, WRITE: 180, GREETING: 300, DATA: 120, END: 600, LONE_DOT: 600, "quit": 5}
 OTHER_SECONDS = 300
 DRAIN_SECONDS = 2
+GRACE_SECONDS = 0.002  # a relay that has nothing to look up answers a group of commands at once
 READY = 220  # the greeting's code
 BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
 LONGEST_POLL_SECONDS = 86_400
@@ -294,6 +295,8 @@ class Session:
             readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until))
             if readable:
                 answers += self._read()
+            if answers:
+                self._go_on(answers)
             if woken:
                 break
             # Also where octets keep coming: what counts is what was made of them.
@@ -303,10 +306,18 @@ class Session:
                     self.misfit = self.misfit or (None if self._out or not self._protocol.is_streaming else "a reply is missing")
                     answers += self._hang_up("the relay did not answer in time")
                 break
-        if answers:
-            # What the answers allow leaves before anybody looks at them, so that the relay is busy meanwhile.
-            self._write_on(answers)
         return answers
+
+    def _go_on(self, answers):
+        """Have the next mail leave before anybody looks at these answers, so that the relay is busy meanwhile: the replies to its commands, which
+        went with the mail before, are on their way. Adds to the answers.
+        """
+        until = time.monotonic() + GRACE_SECONDS
+        self._write_on(answers)
+        while self.closed is None and self._protocol.awaits_go_ahead and (now := time.monotonic()) < until:
+            if self._readable(until - now):
+                answers += self._read()
+                self._write_on(answers)
 
     def _write_on(self, answers):
         """Write what may leave now, as long as the kernel takes it and the relay says nothing; adds to the answers."""

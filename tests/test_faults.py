@@ -885,7 +885,7 @@ def test_the_server_reads_nothing(sending, large):
 
 def test_a_server_that_reads_slowly_is_waited_for(sending, large):
     """The write limit is for each block, not for the whole message."""
-    sending.limits["write"] = 0.6
+    sending.limits["write"] = 1.2
     rests = []
 
     def slowly(wire):
@@ -893,7 +893,7 @@ def test_a_server_that_reads_slowly_is_waited_for(sending, large):
 
         def rest_now_and_then(most):
             if len(wire.got) >= 600_000 * (len(rests) + 1):
-                rests.append(time.sleep(0.2))
+                rests.append(time.sleep(0.3))
             return receive(most)
 
         wire._receive = rest_now_and_then

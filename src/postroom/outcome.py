@@ -14,6 +14,9 @@ DEFERRED = "deferred"  # refused for now; due again later
 UNCERTAIN = "uncertain"  # its last byte may have left and no reply ever came (RFC 1047)
 SKIPPED = "skipped"  # by a reason of ours: duplicate, removed from the table, by choice
 
+# Of a message that was written down as leaving, when the line or the run ended before it was begun.
+NOT_BEGUN = "not begun"
+
 # Why somebody was skipped.
 REMOVED, DUPLICATE, BY_CHOICE, SUPPRESSED = "removed", "duplicate", "by choice", "suppressed"
 # Why somebody was rejected whom the relay only ever put off.

@@ -67,7 +67,8 @@ class Journal:
             # Before SQLite looks: it removes the -wal that it finds beside an empty file.
             guard.check_age(path, mark, b"", 0)
         with _explained(path):
-            rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            # One thread after the other may use it, never two at once.
+            rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             with _explained(path):
                 empty = not _is_ours(rows) and not rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from postroom.address import shown
 from postroom.errors import LoginPutOff, LoginRefused, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import CAMPAIGN, SESSION, Fate
+from postroom.outcome import CAMPAIGN, NOT_BEGUN, PENDING, SESSION, Fate
 from postroom.send.window import Window
 from postroom.smtp.protocol import CHUNKED, LOCKSTEP
 from postroom.smtp.reply import LOGIN, LOGIN_CODES, RECONNECT, judged
@@ -76,8 +76,9 @@ class Line:
         self._taken_before = self._taken
         self._begun, self._taken, self._answered, self._ended = 0, 0, False, False
 
-    def push(self, leaving: list[Message], until: float | None, began: float) -> list[Fate]:
-        """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
+    def push(self, leaving: list[Message], until: float | None, began: float, beside: int | None = None) -> list[Fate]:
+        """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, a signal came, or the descriptor
+        `beside` is readable.
 
         began: when these were chosen to leave (monotonic); what it took to write that down belongs to their round trip.
         Returns what became of those that were answered.
@@ -86,9 +87,12 @@ class Line:
             # A relay that does not like to wait with us; the next session is opened when a message may leave.
             self._pause(until - time.monotonic())
             return []
+        if leaving and (self._session.closed or self._ended):
+            # It ended while they were written down.
+            return [Fate(message, PENDING, NOT_BEGUN, SESSION) for message in leaving]
         self._begun += len(leaving)
         self._window.left(len(leaving), began)
-        answers = self._session.push(leaving, until)
+        answers = self._session.push(leaving, until, beside)
         fates = judged(answers, self._relay.meanings)
         self._observe(answers)
         if any(fate.code is not None and fate.scope not in (SESSION, CAMPAIGN) for fate in fates):

@@ -6,7 +6,7 @@ from collections import deque
 from postroom.address import shown
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, SESSION, Fate
+from postroom.outcome import DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, SESSION, Fate
 from postroom.send.departures import Departures
 from postroom.send.patience import Patience
 from postroom.smtp.reply import SLOW
@@ -75,7 +75,7 @@ class Queue:
         Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
         """
         # A session ends at the first that it does not answer; those behind are not to blame.
-        blamed = next((fate for fate in fates if fate.scope == SESSION), None)
+        blamed = next((fate for fate in fates if fate.scope == SESSION and fate.reason != NOT_BEGUN), None)
         echoes = {fate.message.key for fate in fates if self._is_echo(fate)}
         settled = [fate if fate.message.key in echoes else self._slowed(fate) for fate in fates]
         settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in settled]

@@ -113,15 +113,16 @@ class Session:
             return 0
         return (MOST_IN_FLIGHT if self._protocol.is_streaming else 1) - self.in_flight
 
-    def push(self, messages: list[Message], until: float | None) -> list[Answer]:
-        """Begin messages and exchange octets until one is answered, `until` (monotonic) has passed, or a signal came.
+    def push(self, messages: list[Message], until: float | None, beside: int | None = None) -> list[Answer]:
+        """Begin messages and exchange octets until one is answered, `until` (monotonic) has passed, a signal came, or the descriptor
+        `beside` is readable.
 
         A lost connection is no exception: it answers every message that was in flight. `until` None: no time limit but
         that of each reply.
         """
         for message in messages:
             self._protocol.begin(message, self.capabilities)
-        return self._exchange(until) if self.in_flight or until is not None else []
+        return self._exchange(until, beside=beside) if self.in_flight or until is not None else []
 
     def finish(self, within: float) -> list[Answer]:
         """Wait so many seconds, or until a signal comes, for the answers that are outstanding; the rest is answered as lost, and so is
@@ -287,12 +288,12 @@ class Session:
 
     # Exchanging
 
-    def _exchange(self, until, replies=0):
-        """Write and read until an answer came (or so many replies), `until` has passed, or a signal came."""
+    def _exchange(self, until, replies=0, beside=None):
+        """Write and read until an answer came (or so many replies), `until` has passed, a signal came, or `beside` is readable."""
         answers = []
         while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
             self._write_on(answers)
-            readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until))
+            readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until), beside)
             if readable:
                 answers += self._read()
             if answers:
@@ -344,11 +345,11 @@ class Session:
             limits.append(self._progress + self._seconds(phase))
         return min(limits, default=float("inf"))
 
-    def _wait(self, deadline):
+    def _wait(self, deadline, beside):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
             return True, False
-        ready = _polled(max(0.0, deadline - time.monotonic()), (self._line, self._wake), self._line if self._out else None)
-        return self._line in ready, self._wake in ready
+        ready = _polled(max(0.0, deadline - time.monotonic()), (self._line, self._wake, beside), self._line if self._out else None)
+        return self._line in ready, self._wake in ready or beside in ready
 
     def _readable(self, seconds):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():

@@ -308,7 +308,7 @@ class Run:
             return signalled_now
 
         # The worker comes first: a bar may have a thread of its own.
-        with Departures(composer, self.checked.plan, ahead=ahead) as departures:
+        with Departures(composer, self.checked.plan, ahead=ahead, wake=interrupt.wake) as departures:
             self.progress = Progress(going, quiet=self.options.quiet or self.options.debug)
             queue = Queue(departures, Patience(self.campaign.delivery.stop_after, self.options.wait))
             try:

@@ -84,10 +84,13 @@ class Worker:
         self._send()
         return bool(self._wait({self._answers: select.POLLIN}, 0))
 
-    def answer(self):
-        """The next answer; waits for it. Raises what the work raised, behind all answers before; WorkerLost where the process is gone."""
-        size, = SIZE.unpack(self._read(SIZE.size))
-        raised, answer = pickle.loads(self._read(size))
+    def answer(self, wake: int | None = None):
+        """The next answer; waits for it. Raises what the work raised, behind all answers before; WorkerLost where the process is gone.
+
+        wake: a descriptor; once it is readable nobody waits any more: InterruptedError, and the worker is of no use from then on.
+        """
+        size, = SIZE.unpack(self._read(SIZE.size, wake))
+        raised, answer = pickle.loads(self._read(size, wake))
         if raised:
             raise answer
         return answer
@@ -118,15 +121,18 @@ class Worker:
             while self._unsent:
                 del self._unsent[:os.write(self._requests, self._unsent)]
 
-    def _read(self, size):
+    def _read(self, size, wake):
         octets = bytearray(size)
         left = memoryview(octets)
         while left:
-            if self._unsent:
-                # It may be waiting for the rest of a request, or for room for its answer.
-                self._wait({self._answers: select.POLLIN, self._requests: select.POLLOUT})
-                if not self.has_answer():
-                    continue
+            # It may be waiting for the rest of a request, or for room for its answer.
+            events = {self._answers: select.POLLIN, **({self._requests: select.POLLOUT} if self._unsent else {}), **({wake: select.POLLIN} if wake is not None else {})}
+            ready = dict(self._wait(events))
+            self._send()
+            if self._answers not in ready:
+                if wake in ready:
+                    raise InterruptedError
+                continue
             number = os.readv(self._answers, [left])
             if not number:
                 raise WorkerLost("a process of this run was ended from outside; perhaps the machine ran out of memory", None, "run it again to go on")

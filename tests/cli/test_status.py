@@ -138,3 +138,25 @@ def test_a_cell_cannot_steer_the_terminal_that_shows_it(lost):
     said = postroom("status", "campaign.yaml").out
 
     assert "ann\\x1b[2J@example.com" in said and "\n       ?  " in said and "\x1b" not in said
+
+
+@pytest.mark.parametrize("lines", ["edition: two", 'edition: "two"', '"edition": two', "'edition': two", "edition : two", '"\\x65dition": two', "? edition\n: two", "edition:\n  two",
+                                   "# " + "x" * 70_000 + "\nedition: two"])
+def test_the_edition_is_the_campaigns_own_however_it_is_written(folder, relay, lines):
+    text = folder.relay(relay.port).read_text().replace('edition: "2026-11"\n', "")
+    folder.campaign(text)
+    assert postroom("send", "campaign.yaml", "--yes").exit == 0
+    before = postroom("status", "campaign.yaml", "--json").json
+
+    folder.campaign(f"{text}{lines}\n")
+    after = postroom("status", "campaign.yaml", "--json").json
+
+    assert [(said["edition"], said["sent"]) for said in (before, after)] == [(None, 2), ("two", 0)]
+
+
+def test_a_name_that_goes_on_in_the_next_line_is_another_campaign(folder, relay):
+    text = folder.relay(relay.port).read_text()
+    assert postroom("send", "campaign.yaml", "--yes").exit == 0
+    folder.campaign(text.replace("name: digest\n", "name: digest\n  spring\n"))
+
+    assert postroom("status", "campaign.yaml", "--json").json.get("campaign") != "digest"

@@ -69,7 +69,12 @@ def test_line_ends_of_any_kind_become_crlf_also_where_pieces_cut_them(pieces):
     assert Encoder(set(pieces)).encoded(body(pieces)) == (encoding, octets + b"\r\n") or "\r" not in "".join(pieces)
 
 
+@settings(max_examples=500)
 @given(PIECES, st.booleans())
+@example(["w" * 76], False)
+@example(["w" * 74, "é"], False)
+@example(["w" * 73 + "="], True)
+@example(["w" * 75, "=" * 76, "w"], True)
 def test_a_text_that_is_the_whole_mail_ends_with_a_line_end_and_is_not_changed_by_it(pieces, in_segments):
     text = "".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
@@ -78,6 +83,7 @@ def test_a_text_that_is_the_whole_mail_ends_with_a_line_end_and_is_not_changed_b
 
     assert octets.endswith(b"\r\n")
     if encoding == b"quoted-printable":
+        assert max(map(len, octets.split(b"\r\n"))) <= 76
         assert quopri.decodestring(octets).replace(b"\r\n", b"\n") == text.encode()
 
 

@@ -67,21 +67,29 @@ def _as_written(path, root):
 
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read(MOST_LINES).splitlines()
+            text = file.read(MOST_LINES)
         shared = os.path.join(root, ROOT_FILE)
         if os.path.isfile(shared) and os.path.getsize(shared):
             return None
     except (OSError, ValueError):
         return None
-    found = {}
-    for line in lines:
-        key, colon, value = line.partition(":")
-        if colon and key in ("name", "edition", "extends"):
-            if key in found:
+    found, key = {}, None
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        if line.startswith((" ", "\t", "- ")):
+            # What goes on behind a word is no plain word; all else that is indented belongs to another key.
+            if key in ("name", "edition"):
                 return None
-            found[key] = value.split(" #")[0].strip()
-    plain = all(value.replace("-", "").replace("_", "").isalnum() for value in found.values())
-    return (found["name"], found.get("edition", "")) if "name" in found and "extends" not in found and plain else None
+            continue
+        key, colon, value = line.partition(":")
+        if not colon or not key.replace("_", "").isalpha() or value[:1].strip() or key in found:
+            return None
+        value = value.split(" #")[0].strip()
+        found[key] = value[1:-1] if value[:1] in ("'", '"') and value[-1:] == value[:1] else value
+    name, edition = found.get("name", ""), found.get("edition", "")
+    plain = all(word.replace("-", "").replace("_", "").isalnum() for word in (name, edition) if word)
+    return (name, edition) if name and plain and "extends" not in found and len(text) < MOST_LINES and ("edition" not in found or edition) else None
 
 
 def editions(journal, path: str, wanted: tuple[str, str] | None) -> list[dict]:

@@ -89,7 +89,15 @@ class Encoder:
         return segments
 
 def _ended(octets, is_alone, end):
-    return octets if is_alone and octets.endswith(LINE_END) else octets + (end if is_alone else LINE_END)
+    if not is_alone:
+        return octets + LINE_END
+    if octets.endswith(LINE_END):
+        return octets
+    if end is CUT and len(octets) - octets.rfind(b"\n") - 1 >= mime.QUOTED_LINE:
+        # The last line has no room for the sign of a soft line break: its last letter, which may be three octets, goes into a line of its own.
+        at = len(octets) - (3 if octets[-3:-2] == b"=" else 1)
+        octets = octets[:at] + CUT + octets[at:]
+    return octets + end
 
 
 def _lines(segments):

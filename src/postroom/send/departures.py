@@ -25,11 +25,12 @@ FRESH_SECONDS = 1
 class Departures:
     """The plan's messages. Raises PostroomError where a row is no longer what preflight saw: what leaves is what was checked.
 
-    ahead: whether a worker builds them; see pays(). Raises WorkerLost where it was ended from outside.
+    ahead: whether a worker builds them; see pays(). Raises WorkerLost where it was ended from outside. wake: a descriptor; once it is readable
+    nobody waits for the worker any more: InterruptedError.
     """
 
-    def __init__(self, composer: Composer, plan: Plan, clock: Callable[[], float] = time.time, ahead: bool = False):
-        self._composer, self._plan, self._clock = composer, plan, clock
+    def __init__(self, composer: Composer, plan: Plan, clock: Callable[[], float] = time.time, ahead: bool = False, wake: int | None = None):
+        self._composer, self._plan, self._clock, self._wake = composer, plan, clock, wake
         self._builder = worker.started(lambda going: map(_packed, _built(composer, chain.from_iterable(going), clock))) if ahead else None
         self._main = self._from_builder(in_order(plan)) if self._builder else in_turn(composer, plan, clock)
         self._again, self._exhausted, self._last_pass, self.due_at = iter(()), False, clock(), plan.first_due()
@@ -89,7 +90,7 @@ class Departures:
             if not asked:
                 return
             for _ in range(asked[0]):
-                yield _unpacked(self._builder.answer())
+                yield _unpacked(self._builder.answer(self._wake))
             asked.popleft()
 
 

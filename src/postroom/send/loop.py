@@ -79,6 +79,9 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
                 _heed(pace, answered)
                 if interrupted():
                     queue.close(INTERRUPTED)
+        except InterruptedError:
+            interrupted()
+            queue.close(INTERRUPTED)
         except RelayUnavailable as error:
             queue.close(INTERRUPTED if interrupted() else error)
         except PostroomError as error:

@@ -361,9 +361,8 @@ def _prepare(rows, path, empty):
             rows.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         rows.execute("COMMIT")
     _migrate(rows, path)
-    # A page that is written again and again goes from the -wal, of 32 MB at most, to the file once.
     # EXTRA: should it not be in WAL mode, the folder is synced too behind each commit (sqlite.org/pragma.html#pragma_synchronous).
-    rows.executescript("PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 8000; "
+    rows.executescript("PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; "
                        "PRAGMA temp_store = FILE; PRAGMA cache_size = -4000; "
                        "CREATE TEMP TABLE listed(key TEXT PRIMARY KEY, digest TEXT) WITHOUT ROWID;")
 

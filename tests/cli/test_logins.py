@@ -27,10 +27,10 @@ def campaign(folder, port, lines):
 class Tokens:
     """A relay that takes tokens one after the other, each for so many messages; `printed` is the command's file of tokens."""
 
-    def __init__(self, folder, messages):
+    def __init__(self, folder, messages, *more):
         self.folder, self.messages, self.taken, self.logins = folder, messages, 0, []
         folder.write("token.sh", "n=$(cat count 2>/dev/null || echo 0); n=$((n+1)); echo $n > count; echo token-$n\n")
-        self.relay = Relay({"AUTH": self.login, "": "535 5.7.8 Username and Password not accepted", "MAIL": self.mail}, capabilities=("AUTH XOAUTH2 PLAIN", "8BITMIME"))
+        self.relay = Relay({"AUTH": self.login, "": "535 5.7.8 Username and Password not accepted", "MAIL": self.mail}, capabilities=("AUTH XOAUTH2 PLAIN", "8BITMIME", *more))
 
     @property
     def good(self):
@@ -59,6 +59,21 @@ def test_a_token_that_expires_in_mid_run_is_renewed_and_the_same_mail_goes_once(
 
         assert (said.exit, said.json["sent"], said.json["uncertain"]) == (0, 8, 0), said.err
         assert relay.recipients() == PEOPLE
+    assert (folder.path / "count").read_text() == "3\n" and relay.connections == 3
+
+
+def test_a_token_that_expires_with_many_in_flight_is_renewed_once_for_all_of_them(folder):
+    people = [f"p{number:02}@example.com" for number in range(60)]
+    table(folder, people)
+    tokens = Tokens(folder, 25, "PIPELINING")
+    with tokens.relay as relay:
+        campaign(folder, relay.port, "  token_command: sh token.sh\n")
+
+        said = postroom("send", "campaign.yaml", "--yes", "--json")
+
+        assert (said.exit, said.json["sent"], said.json["uncertain"]) == (0, 60, 0), said.err
+        # A lone dot ends what nobody was to get.
+        assert sorted(taken.recipients[0] for taken in relay.taken if taken.octets) == people
     assert (folder.path / "count").read_text() == "3\n" and relay.connections == 3
 
 

@@ -14,8 +14,9 @@ DEFERRED = "deferred"  # refused for now; due again later
 UNCERTAIN = "uncertain"  # its last byte may have left and no reply ever came (RFC 1047)
 SKIPPED = "skipped"  # by a reason of ours: duplicate, removed from the table, by choice
 
-# Of a message that was written down as leaving, when the line or the run ended before it was begun.
-NOT_BEGUN = "not begun"
+# Of messages that were written down as leaving: the line or the run ended before this one was begun; or at one in front of it, which it may be
+# the relay closes at, so this one is not to blame.
+NOT_BEGUN, BEHIND = "not begun", "behind another"
 
 # Why somebody was skipped.
 REMOVED, DUPLICATE, BY_CHOICE, SUPPRESSED = "removed", "duplicate", "by choice", "suppressed"

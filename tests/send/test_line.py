@@ -6,9 +6,11 @@ import pytest
 
 from postroom.errors import RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
+from postroom.outcome import BEHIND
 from postroom.send import line as line_module
 from postroom.send.line import Line
 from postroom.smtp.protocol import CHUNKED
+from postroom.smtp.reply import Answer, Reply
 from postroom.smtp.session import Relay as To
 from postroom.smtp.session import Session
 from relay import Hangup, Relay, free_port
@@ -130,3 +132,15 @@ def test_what_must_change_first_is_not_tried_again(relay):
     with pytest.raises(RelayRefused):
         line.ready()
     assert len(attempts) == 1
+
+
+def test_those_behind_the_one_at_which_a_session_ends_are_told_apart_whenever_they_are_heard_of(relay):
+    """A token that expires: each of those in flight gets a reply of its own."""
+    line = line_to(relay.port)
+    heard = [[Answer(message("a"), "mail", Reply(421, None, ("closing",)), False, ())], [Answer(message("b"), "mail", None, False, ()), Answer(message("c"), "end of data", None, True, ())]]
+    line._session.push = lambda *given: heard.pop(0)
+
+    fates = line.push([message(name) for name in "abc"], None, 0.0) + line.push([], 1.0, 0.0)
+    line.quit()
+
+    assert [(fate.state, fate.reason) for fate in fates] == [("pending", "relay closing"), ("pending", BEHIND), ("uncertain", "connection lost")]

@@ -3,7 +3,7 @@
 from postroom.errors import RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
 from postroom.outcome import CAMPAIGN as EVERYBODY
-from postroom.outcome import DEFERRED, GAVE_UP, PENDING, REJECTED, SENT, SESSION, UNCERTAIN, Fate
+from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, PENDING, REJECTED, SENT, SESSION, UNCERTAIN, Fate
 from postroom.read.campaign import StopAfter
 from postroom.send.patience import Patience
 from postroom.send.queue import MOST_TRIES, Queue
@@ -59,12 +59,12 @@ def test_messages_leave_in_order_and_what_came_back_goes_first():
 def test_who_is_in_flight_while_another_is_left_for_the_next_run_may_still_go_again():
     queue, _ = queue_of("abc")
     a, b = queue.take(2)
-    queue.settle([Fate(a, PENDING, scope=SESSION), Fate(b, PENDING, scope=SESSION)])
+    queue.settle([Fate(a, PENDING, scope=SESSION), Fate(b, PENDING, BEHIND, SESSION)])
     taken = queue.take(3)
     queue.settle([Fate(a, PENDING, scope=SESSION)])
 
     assert names(taken) == ["a", "b", "c"] and not queue and queue.closed_by is None
-    queue.settle([Fate(b, PENDING, scope=SESSION), Fate(taken[2], PENDING, scope=SESSION)])
+    queue.settle([Fate(b, PENDING, scope=SESSION), Fate(taken[2], PENDING, BEHIND, SESSION)])
     assert names(queue.take(3)) == ["b", "c"]
     queue.settle([Fate(b, SENT), Fate(taken[2], SENT)])
     assert not queue and "twice at each of 1 messages" in str(queue.closed_by)
@@ -181,7 +181,7 @@ def test_of_those_that_a_closing_relay_did_not_answer_the_first_alone_is_left_wh
     queue, _ = queue_of("abcd")
 
     def closed_at(first, *behind):
-        queue.settle([Fate(first, PENDING, scope=SESSION, code=421), *(Fate(one, PENDING, scope=SESSION) for one in behind)])
+        queue.settle([Fate(first, PENDING, scope=SESSION, code=421), *(Fate(one, PENDING, BEHIND, SESSION) for one in behind)])
 
     closed_at(*queue.take(4))
     closed_at(*queue.take(4))
@@ -193,7 +193,7 @@ def test_behind_one_that_may_have_arrived_nobody_is_to_blame():
     queue, _ = queue_of("abcd")
     for _ in range(4):
         first, *behind = queue.take(4)
-        queue.settle([Fate(first, UNCERTAIN, scope=SESSION), *(Fate(one, PENDING, scope=SESSION) for one in behind)])
+        queue.settle([Fate(first, UNCERTAIN, scope=SESSION), *(Fate(one, PENDING, BEHIND, SESSION) for one in behind)])
 
     assert not queue and queue.closed_by is None
 

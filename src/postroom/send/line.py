@@ -7,7 +7,7 @@ from collections.abc import Callable
 from postroom.address import shown
 from postroom.errors import LoginPutOff, LoginRefused, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import CAMPAIGN, NOT_BEGUN, PENDING, SESSION, Fate
+from postroom.outcome import BEHIND, CAMPAIGN, NOT_BEGUN, PENDING, SESSION, Fate
 from postroom.send.window import Window
 from postroom.smtp.protocol import CHUNKED, LOCKSTEP
 from postroom.smtp.reply import LOGIN, LOGIN_CODES, RECONNECT, judged
@@ -99,12 +99,15 @@ class Line:
             self._answered, self._renewed, self._fruitless = True, None, 0
         if any(fate.scope == CAMPAIGN and _wants_login(fate) for fate in fates):
             fates = self._with_new_token(fates)
-        for fate in fates:
+        for number, fate in enumerate(fates):
             self._taken += fate.scope != SESSION
-            if fate.scope == SESSION:
+            if fate.scope == SESSION and not self._ended:
                 # Whether or not the relay hangs up: it takes no more from this session.
                 self._ended, self._words = True, f'"{fate.code} {shown(fate.text)}"' if fate.code else ""
                 self._learn(fate)
+            elif fate.scope == SESSION and fate.state == PENDING:
+                # A session ends at the first that it does not answer; those behind are not to blame, whenever they are heard of.
+                fates[number] = fate._replace(reason=BEHIND)
         return fates
 
     def _observe(self, answers):

@@ -6,7 +6,7 @@ from collections import deque
 from postroom.address import shown
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, SESSION, Fate
+from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, Fate
 from postroom.send.departures import Departures
 from postroom.send.patience import Patience
 from postroom.smtp.reply import SLOW
@@ -74,13 +74,11 @@ class Queue:
 
         Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
         """
-        # A session ends at the first that it does not answer; those behind are not to blame.
-        blamed = next((fate for fate in fates if fate.scope == SESSION and fate.reason != NOT_BEGUN), None)
         echoes = {fate.message.key for fate in fates if self._is_echo(fate)}
         settled = [fate if fate.message.key in echoes else self._slowed(fate) for fate in fates]
         settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in settled]
         for fate in reversed(settled):
-            if fate.message.key in echoes or fate.scope == SESSION and fate.state == PENDING and fate is not blamed:
+            if fate.message.key in echoes or fate.reason in (NOT_BEGUN, BEHIND):
                 self._again.appendleft(fate.message)
             else:
                 self._go_again(fate)

@@ -8,6 +8,7 @@ What gives another result each time (`random`, `lipsum`) is left out: a message 
 import re
 import types
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from time import monotonic
 
 import jinja2
@@ -15,7 +16,7 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator
 from jinja2.environment import TemplateModule
 from jinja2.lexer import TokenStream
-from jinja2.runtime import LoopContext, markup_join, str_join
+from jinja2.runtime import LoopContext, escape, markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
 from jinja2.utils import Namespace
 from markupsafe import Markup
@@ -29,6 +30,8 @@ MOST_DIGITS = 10_000  # of a number; the lexer takes 300 octets for each
 ENDLESS = re.compile(rf"\d[\d_]{{{MOST_DIGITS}}}|0[box][\da-f_]{{{MOST_DIGITS}}}", re.IGNORECASE)
 OF_THE_CODE = {"_loop_vars", "_block_vars"}  # the generated code's own arguments, which Context.call takes away
 EACH = " each"  # no template can write this name
+MOST_ESCAPED, MOST_REMEMBERED = 1_000, 200  # how many escaped values are kept, and of how many characters
+COUNTED_AT_ONCE = 32
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
@@ -44,6 +47,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(optimized=False, **options)
         self.meter = meter or Meter()
         self.written: set[str] = set()  # what stands in its templates outside of all tags, as rendering puts it out
+        self._escaped: dict[str, str] = {}
         self.code_generator_class, self.template_class = _Code, _Template
         self.filters |= growing.filters(self)
         self.filters[EACH] = self.each
@@ -101,6 +105,19 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     @staticmethod
     def _raised(fault):
         raise fault
+
+    def escaped(self, value) -> str:
+        """What is put out of a value in HTML. The same cell stands in a message often, and a Markup of it takes longer than all else that is done with it."""
+        if type(value) is not str:
+            return escape(value)
+        known = self._escaped.get(value)
+        if known is None:
+            known = str(escape(value))
+            if len(value) <= MOST_REMEMBERED:
+                if len(self._escaped) >= MOST_ESCAPED:
+                    self._escaped.clear()
+                self._escaped[value] = known
+        return known
 
     def add(self, left, right):
         """The operator +."""
@@ -231,7 +248,10 @@ class _Code(CodeGenerator):
         # What goes into a buffer is held until its end; what is put out is counted where it arrives.
         if frame.buffer is not None:
             self.write("environment.fit(")
-        super()._output_child_pre(node, frame, finalize)
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile and finalize.src is None:
+            self.write("environment.escaped(")
+        else:
+            super()._output_child_pre(node, frame, finalize)
 
     def _output_child_post(self, node, frame, finalize):
         super()._output_child_post(node, frame, finalize)
@@ -245,7 +265,12 @@ class _Template(jinja2.Template):
     def pieces(self, variables: dict) -> list[str]:
         """What it puts out, as it came. Raises whatever a template may, with a traceback in its own lines."""
         try:
-            return self.environment.parts(self.root_render_func(self.new_context(variables)))
+            parts, kept, room = self.root_render_func(self.new_context(variables)), [], MOST_OUTPUT
+            while room >= 0 and (some := list(islice(parts, COUNTED_AT_ONCE))):
+                kept += some
+                room -= sum(map(len, some))
+            # Once more where it is too much: one by one, so that the line is told.
+            return kept if room >= 0 else self.environment.parts(self.root_render_func(self.new_context(variables)))
         except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
             self.environment.handle_exception()
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from conftest import CAMPAIGN
 from postroom.compose import bodies, mime
-from postroom.compose.bodies import Body, Encoder
+from postroom.compose.bodies import Body, Forms
 from postroom.compose.build import Composer
 from postroom.message import checked
 from running import composed
@@ -18,28 +18,31 @@ LETTERS = st.text(st.sampled_from("ab  \t\n\n..==éü若😀x"), max_size=12) | 
 PIECES = st.lists(LETTERS, max_size=12)
 
 
-def body(pieces):
-    text = "".join(pieces)
-    return Body(text, text.encode(), pieces)
+def body(pieces, written=(), forms=None):
+    return Body(pieces, forms or Forms(set(written)))
 
 
 @settings(max_examples=1000)
-@given(PIECES, st.sets(st.integers(0, 11)), st.integers(0, 80), PIECES)
-@example(["a" * 75, " ", "\n"], {0, 1, 2}, 0, [])
-@example(["a" * 74, " ", "\nb\n.", "\n", ".", "\n "], {0, 2, 3, 4, 5}, 0, [])
-@example(["x\n", ".", "", "\n"], {1}, 0, [])
-@example(["é" * 13, "é" * 13, "a"], {0, 1}, 0, [])
-def test_any_text_comes_back_from_its_segments_and_is_the_same_whatever_was_encoded_before(pieces, which, least, others):
+@given(PIECES, st.sets(st.integers(0, 11)), st.integers(1, 80), PIECES)
+@example(["a" * 75, " ", "\n"], {0, 1, 2}, 1, [])
+@example(["a" * 74, " ", "\nb\n.", "\n", ".", "\n "], {0, 2, 3, 4, 5}, 1, [])
+@example(["x\n", ".", "", "\n"], {1}, 1, [])
+@example(["é" * 13, "é" * 13, "a"], {0, 1}, 1, [])
+@example(["ab", ".", "ab", " ", "ab", "", "ab", "c\n", "ab", "=", " "], {0, 2, 4, 6, 8}, 2, ["ab"])
+def test_any_text_comes_back_from_its_lines_and_is_the_same_whatever_was_encoded_before(pieces, which, least, others):
     written = {pieces[at] for at in which if at < len(pieces)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "LEAST", least)
-        used = Encoder(written)
+        forms = Forms(written)
         for earlier in (others, pieces, pieces[::-1]):
-            used.encoded(body(earlier))
+            body(earlier, forms=forms).encoded()
 
-        encoding, octets = Encoder(written).encoded(body(pieces))
+        encoding, octets = body(pieces, written).encoded()
+        again, plain = body(pieces, forms=forms), body(pieces)
 
-        assert used.encoded(body(pieces)) == (encoding, octets)
+        assert again.encoded() == plain.encoded() == (encoding, octets)
+        assert again.identity() == plain.identity() == body(pieces, written).identity()
+        assert again.text == "".join(pieces) and again.is_blank == (not again.text.strip())
     plainly_encoding, plainly = mime.body("".join(pieces))
     assert encoding == plainly_encoding
     assert checked(bytes(octets)).dotted <= octets.dotted and octets.endswith(b"\r\n")
@@ -55,18 +58,33 @@ def test_any_text_comes_back_from_its_segments_and_is_the_same_whatever_was_enco
     assert len(octets) <= len(plainly) + 8 * (2 * len(pieces) + 1)
 
 
+@given(PIECES, PIECES, st.integers(1, 40))
+def test_two_texts_that_differ_have_identities_that_differ(pieces, others, least):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LEAST", least)
+        forms = Forms({*pieces[::2], *others[::2]})
+
+        same = body(pieces, forms=forms).identity() == body(others, forms=forms).identity()
+
+    assert not same or "".join(pieces) == "".join(others)
+
+
 @given(PIECES)
-def test_a_text_without_a_piece_of_its_template_is_encoded_as_a_whole(pieces):
+def test_a_text_without_a_long_piece_is_encoded_as_a_whole(pieces):
     encoding, octets = mime.body("".join(pieces))
 
-    assert Encoder(set()).encoded(body(pieces)) == (encoding, octets + b"\r\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LEAST", 10_000)
+        assert body(pieces, pieces).encoded() == (encoding, octets + b"\r\n")
 
 
 @given(st.lists(LETTERS | st.sampled_from(["\r", "\r\n"]), max_size=12))
 def test_line_ends_of_any_kind_become_crlf_also_where_pieces_cut_them(pieces):
     encoding, octets = mime.body("".join(pieces))
 
-    assert Encoder(set(pieces)).encoded(body(pieces)) == (encoding, octets + b"\r\n") or "\r" not in "".join(pieces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LEAST", 1)
+        assert body(pieces, pieces).encoded() == (encoding, octets + b"\r\n") or "\r" not in "".join(pieces)
 
 
 @settings(max_examples=500)
@@ -78,8 +96,8 @@ def test_line_ends_of_any_kind_become_crlf_also_where_pieces_cut_them(pieces):
 def test_a_text_that_is_the_whole_mail_ends_with_a_line_end_and_is_not_changed_by_it(pieces, in_segments):
     text = "".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bodies, "LEAST", 0)
-        encoding, octets = Encoder(set(pieces) if in_segments else set()).encoded(body(pieces), is_alone=True)
+        patch.setattr(bodies, "LEAST", 1 if in_segments else 10_000)
+        encoding, octets = body(pieces, pieces).encoded(is_alone=True)
 
     assert octets.endswith(b"\r\n")
     if encoding == b"quoted-printable":
@@ -92,7 +110,8 @@ def test_the_quick_look_at_which_encoding_is_shorter_is_right(text):
     octets = text.encode()
     base64_length = -(-len(octets) // 3) * 4 * 78 // 76
 
-    assert mime.is_shorter_quoted(text, octets) == (len(octets) + 2 * sum(octet > 127 for octet in octets) <= base64_length)
+    assert mime.beyond_ascii(octets) == sum(octet > 127 for octet in octets)
+    assert mime.is_shorter_quoted(len(octets), mime.beyond_ascii(octets)) == (len(octets) + 2 * sum(octet > 127 for octet in octets) <= base64_length)
 
 
 @given(st.text(st.sampled_from("ab \t\n.=é"), max_size=300) | st.builds("{}{}\nb".format, st.integers(70, 80).map("a".__mul__), st.sampled_from([" ", "  ", "\t", " \t"])))
@@ -118,9 +137,9 @@ def test_spans_are_replaced_wherever_pieces_cut_the_text(pieces, gaps, data):
         at += before + length
     written = set(data.draw(st.lists(st.sampled_from(pieces or [""]))))
 
-    found = bodies.replaced(body(pieces), spans, known := set(written))
+    found = body(pieces, forms=Forms(known := set(written))).replaced(spans)
 
-    assert (found.text, found.octets, "".join(found.pieces)) == (expected + text[at:], (expected + text[at:]).encode(), expected + text[at:])
+    assert found.text == "".join(found.pieces) == expected + text[at:]
     assert len(found.pieces) == len(pieces) and known - written <= set(found.pieces)
 
 

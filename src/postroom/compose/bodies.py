@@ -1,92 +1,227 @@
 """A rendered text to the octets of its part, so that what stands in the template is encoded once and not for every recipient.
 
-Quoted-printable is written in segments: a long piece that the template brings as it is, or all that stands between two such. Each
-is encoded by itself, and a soft line break comes before it where the line would become too long. So the octets follow from the
-text and its pieces alone, whatever was encoded before.
+A text is what its template put out, piece by piece. Its long pieces are read and encoded once; what stands between two of them is a gap, and
+the texts that differ in nothing but their gaps have one form. In quoted-printable each long piece and each gap begins a line, with a soft line break
+before it where the text goes on. So the octets follow from the pieces alone, whatever was encoded before, and nothing depends on its neighbours.
 """
 
+import hashlib
 from collections import namedtuple
+from operator import itemgetter
 
-from postroom.compose import mime
+from postroom.compose import img_src, mime
 from postroom.message import Block, checked, vouched
 
 # A shorter one costs more to look up than C needs to encode it.
-LEAST = 256
+LEAST = 128
+MOST_FORMS = 200
+MOST_GAPS, MOST_KEPT_GAP = 5_000, 200  # whose octets are kept: so many, of so many characters
 CUT, LINE_END = b"=\r\n", b"\r\n"
 
-Body = namedtuple("Body", "text octets pieces")
-Body.__doc__ = """One rendered text. octets: in UTF-8. pieces: the text as its template put it out, or in one."""
+Long = namedtuple("Long", "lines last dotted digest octets beyond is_odd is_blank may_be_local")
+Long.__doc__ = """A long piece. lines: encoded, a soft line break at its end unless a line ends there; last: the same where the text ends with it.
+dotted: whether a line may begin with a dot. octets: how many it has in UTF-8; beyond: of these, beyond ASCII. is_odd: it holds a CR or a NUL, so that nothing
+of it is encoded by itself. may_be_local: see img_src."""
 
 
-def plain_body(text: str) -> Body:
-    """A text that no template put out."""
-    return Body(text, text.encode(), [text])
+class Body:
+    """One rendered text: what its template put out in `pieces`. Raises UnicodeEncodeError where that holds half a surrogate pair.
 
-
-def replaced(body: Body, spans: list[tuple[int, int, str]], written: set[str]) -> Body:
-    """The text with other words in place of some of its spans, (start, end, words) in their order, none of them empty.
-
-    written: the pieces that stand in the template as they are; what becomes of one of them is one of them too.
+    form: what it shares with others. gaps: what stands before, between and behind the long pieces, "" where nothing does.
     """
-    pieces, at, upto, number = [], 0, 0, 0
-    for piece in body.pieces:
-        end = at + len(piece)
-        if upto <= at and (number == len(spans) or spans[number][0] >= end):
-            pieces.append(piece)
-        else:
-            kept, is_whole = [], upto <= at
-            upto = max(upto, at)
-            while number < len(spans) and spans[number][0] < end:
-                start, stop, words = spans[number]
-                kept += piece[upto - at:start - at], words
-                upto, number = stop, number + 1
-            pieces.append("".join([*kept, piece[upto - at:]]))
-            if is_whole and upto <= end and piece in written:
-                written.add(pieces[-1])
-        at = end
-    text = "".join(pieces)
-    return Body(text, text.encode(), pieces)
 
+    __slots__ = ("pieces", "form", "gaps", "_forms", "_said", "_text")
 
-class Encoder:
-    """The bodies of one template. written: the pieces that stand in the template as they are; grows as it loads others."""
+    def __init__(self, pieces: list[str], forms: "Forms"):
+        self.pieces, self._forms, self._text = pieces, forms, None
+        self.form, self.gaps = forms.of(pieces)
+        self._said = "\0".join(self.gaps).encode()
 
-    def __init__(self, written: set[str]):
-        self._written, self._known = written, {}
+    @property
+    def text(self) -> str:
+        if self._text is None:
+            self._text = "".join(self.pieces)
+        return self._text
 
-    def encoded(self, body: Body, is_alone: bool = False) -> tuple[bytes, Block]:
+    @property
+    def is_blank(self) -> bool:
+        return self.form.is_blank and (not self.text or self.text.isspace())
+
+    @property
+    def most_octets(self) -> int:
+        """No fewer than it has in UTF-8, with the soft line breaks around its gaps."""
+        return self.form.octets + len(self._said) + 2 * len(CUT) * len(self.gaps)
+
+    @property
+    def may_hold_local_pictures(self) -> bool:
+        """False where the HTML certainly names no picture by a path."""
+        return self.form.may_be_local or img_src.begins_picture(self._said)
+
+    def identity(self) -> bytes:
+        """Differs for any two texts of the same template."""
+        said = self._said if self._is_plain() else repr(self.gaps).encode()
+        return b"%d %b%b" % (len(said), self.form.digest, said)
+
+    def replaced(self, spans: list[tuple[int, int, str]]) -> "Body":
+        """The text with other words in place of some of its spans, (start, end, words) in their order, none of them empty."""
+        pieces, at, upto, number, written = [], 0, 0, 0, self._forms.written
+        for piece in self.pieces:
+            end = at + len(piece)
+            if upto <= at and (number == len(spans) or spans[number][0] >= end):
+                pieces.append(piece)
+            else:
+                kept, is_whole = [], upto <= at
+                upto = max(upto, at)
+                while number < len(spans) and spans[number][0] < end:
+                    start, stop, words = spans[number]
+                    kept += piece[upto - at:start - at], words
+                    upto, number = stop, number + 1
+                pieces.append("".join([*kept, piece[upto - at:]]))
+                if is_whole and upto <= end and piece in written:
+                    # What becomes of a piece that stands in the template is as good as one.
+                    written.add(pieces[-1])
+            at = end
+        return Body(pieces, self._forms)
+
+    def encoded(self, is_alone: bool = False) -> tuple[bytes, Block]:
         """(transfer encoding, encoded octets and a line end). The line end is that in front of a boundary; where the body is the whole
         message, it is the text's own, or else one that is no part of a quoted-printable text.
         """
         # A line end may be cut in two by pieces.
-        if "\r" not in body.text and mime.is_shorter_quoted(body.text, body.octets) and (segments := self._segments(body.pieces)):
-            lines, dotted = _lines(segments)
-            return b"quoted-printable", vouched(_ended(lines, is_alone, CUT), dotted)
-        encoding, octets = mime.body(body.text)
+        if len(self.gaps) > 1 and not self.form.is_odd and self._is_plain() and mime.is_shorter_quoted(*self._counted()):
+            lines, dotted = self._forms.lines(self.form, self.gaps)
+            return b"quoted-printable", vouched(_ended(b"".join(lines), is_alone, CUT), dotted)
+        encoding, octets = mime.body(self.text)
         if encoding == b"base64":
             # Of what that is made of nothing needs a look.
             return encoding, vouched(_ended(octets, is_alone, LINE_END), dotted=False)
         return encoding, checked(_ended(octets, is_alone, CUT))
 
-    def _segments(self, pieces):
-        """The text in segments; none where the template brought no long piece."""
-        segments, between, seen = [], [], {}
-        for piece in pieces:
-            fixed = self._known.get(piece)
-            if fixed is None:
-                if len(piece) < LEAST or piece not in self._written:
-                    between.append(piece)
-                    continue
-                fixed = self._known[piece] = _segment(piece)
-            if between:
-                text = "".join(between)
-                # The same code or name stands in a message often.
-                segments.append(seen.get(text) or seen.setdefault(text, _segment(text)))
-                between = []
-            segments.append(fixed)
-        if between and segments:
-            segments.append(_segment("".join(between)))
-        return segments
+    def _is_plain(self):
+        return self._said.count(b"\0") == len(self.gaps) - 1 and b"\r" not in self._said
+
+    def _counted(self):
+        return self.form.octets + len(self._said) - len(self.gaps) + 1, self.form.beyond + mime.beyond_ascii(self._said)
+
+
+class Form:
+    """What the texts have in common that differ in nothing but their gaps. lines: the encoded long pieces, with a None in place of each gap.
+    last: the last of them where no gap follows it. The others: as of Long, of all of them together.
+    """
+
+    __slots__ = ("lines", "last", "dotted", "digest", "octets", "beyond", "is_odd", "is_blank", "may_be_local")
+
+    def __init__(self, longs: list[Long]):
+        self.lines = [None]
+        for long in longs:
+            self.lines += long.lines, None
+        self.last = longs[-1].last if longs else b""
+        self.digest = hashlib.sha256(b"".join([long.digest for long in longs])).digest()
+        self.octets, self.beyond = sum(long.octets for long in longs), sum(long.beyond for long in longs)
+        self.dotted, self.is_odd, self.may_be_local = (any(getattr(long, name) for long in longs) for name in ("dotted", "is_odd", "may_be_local"))
+        self.is_blank = all(long.is_blank for long in longs)
+
+
+class Forms:
+    """The forms of one template's texts. written: the pieces that stand in the template as they are; grows as it loads others."""
+
+    def __init__(self, written: set[str]):
+        self.written = written
+        self._numbers, self._longs = {}, {}  # of those that are written
+        self._known, self._lines, self._dotted = {}, _Lines(), {}
+
+    def of(self, pieces: list[str]) -> tuple[Form, list[str]]:
+        """A text's form and gaps."""
+        found = self._known.get(tuple(map(self._numbers.get, pieces)))
+        if found is None:
+            return self._new(pieces)
+        form, firsts, joined = found
+        gaps = [*firsts(pieces)]
+        for number, some in joined:
+            gaps[number] = "".join(pieces[some])
+        # A long piece in a gap is a cell's, and a long piece like any.
+        if max(map(len, gaps)) >= LEAST and sum(map(LEAST.__le__, map(len, pieces))) >= len(gaps):
+            return self._new(pieces)
+        return form, gaps
+
+    def lines(self, form: Form, gaps: list[str]) -> tuple[list[bytes], bool]:
+        """A text with a long piece in quoted-printable, and whether a line may begin with a dot."""
+        known = self._lines
+        lines = form.lines.copy()
+        lines[::2] = map(known.__getitem__, gaps)
+        if gaps[-1]:
+            lines[-1] = mime.quoted_printable(gaps[-1].encode())
+        else:
+            lines[-2] = form.last
+        dotted = form.dotted or _is_dotted(lines[-1]) or not known.dotted.isdisjoint(gaps)
+        if len(known) > MOST_GAPS:
+            self._lines = _Lines()
+        return lines, dotted
+
+    def _new(self, pieces):
+        """As of(), for a text of a form that is not known yet."""
+        long_at = [number for number, piece in enumerate(pieces) if len(piece) >= LEAST]
+        between = [slice(start, end) for start, end in zip([0, *(number + 1 for number in long_at)], [*long_at, len(pieces)])]
+        form, gaps = Form([self._long(pieces[number]) for number in long_at]), ["".join(pieces[some]) for some in between]
+        shape = tuple(map(self._numbers.get, pieces))
+        if len(shape) - shape.count(None) == len(long_at):
+            if len(self._known) >= MOST_FORMS:
+                self._known.clear()
+            joined = [(number, some) for number, some in enumerate(between) if some.stop - some.start != 1]
+            # Of one gap alone itemgetter would make no tuple.
+            firsts = itemgetter(*(min(some.start, len(pieces) - 1) for some in between)) if long_at else lambda pieces: [""]
+            self._known[shape] = form, firsts, joined if long_at else [(0, slice(None))]
+        return form, gaps
+
+    def _long(self, piece):
+        known = self._longs.get(piece)
+        if known is None:
+            known = _long(piece)
+            if piece in self.written:
+                self._longs[piece], self._numbers[piece] = known, len(self._numbers)
+        return known
+
+
+class _Lines(dict):
+    """A gap to its lines, of those that are kept. dotted: the gaps of which a line begins with a dot."""
+
+    def __init__(self):
+        super().__init__()
+        self.dotted = set()
+
+    def __missing__(self, gap):
+        lines = _lines(gap)
+        if _is_dotted(lines):
+            self.dotted.add(gap)
+        if len(gap) <= MOST_KEPT_GAP:
+            self[gap] = lines
+        return lines
+
+
+def plain_body(text: str) -> Body:
+    """A text that no template put out."""
+    return Body([text], Forms(set()))
+
+
+def _long(piece):
+    octets, is_odd = piece.encode(), "\r" in piece or "\0" in piece
+    lines, last = (b"", b"") if is_odd else (_lines(piece), mime.quoted_printable(octets))
+    return Long(lines, last, _is_dotted(lines) or _is_dotted(last), hashlib.sha256(octets).digest(), len(octets), mime.beyond_ascii(octets), is_odd,
+                piece.isspace(), img_src.may_be_local(piece))
+
+
+def _lines(text):
+    """Quoted-printable that begins a line and ends one, if only by a soft line break; checked here, so that a body of these need not be."""
+    if text.isascii() and text.isprintable() and len(text) < mime.QUOTED_LINE and "=" not in text:
+        return text.encode("ascii") + CUT if text else b""
+    # Of what may follow the encoder knows nothing: so it leaves a blank at the end as it is, and room for the sign of a soft line break.
+    octets = mime.quoted_printable(text.encode() + b"x")[:-1]
+    return checked(octets if octets.endswith(LINE_END) else octets + CUT)
+
+
+def _is_dotted(lines):
+    return lines.startswith(b".") or b"\n." in lines
+
 
 def _ended(octets, is_alone, end):
     if not is_alone:
@@ -98,56 +233,3 @@ def _ended(octets, is_alone, end):
         at = len(octets) - (3 if octets[-3:-2] == b"=" else 1)
         octets = octets[:at] + CUT + octets[at:]
     return octets + end
-
-
-def _lines(segments):
-    """The segments one after the other, no line longer than the longest of theirs or QUOTED_LINE; and whether a line may begin with a dot."""
-    joined, column, blank, dotted = [], 0, False, False
-    for octets, first, last, is_one_line, ends_blank, has_dot in segments:
-        if not octets:
-            continue
-        if blank and octets.startswith(LINE_END):
-            column = _protect(joined, column)
-        if column + first > mime.QUOTED_LINE and column:
-            joined.append(CUT)
-            column = 0
-        joined.append(octets)
-        column = column + last if is_one_line else last
-        blank = ends_blank
-        if has_dot:
-            dotted = True
-    if blank:
-        _protect(joined, column)
-    return b"".join(joined), dotted
-
-
-def _segment(text):
-    """Quoted-printable that may stand anywhere in a line: (octets, first, last, is one line, ends blank, has dot), a plain tuple as there are so
-    many. No line end in it is bare, cut or far away: checked here, so that a body of segments need not be.
-
-    first: columns that its first line takes, one more where the line goes on behind it; last: columns of its last line. ends blank:
-    a blank or a tab stands at its end as it is. has dot: one of its lines begins with a dot.
-    """
-    if text.isascii() and text.isprintable() and len(text) < mime.QUOTED_LINE and "=" not in text and text != ".":
-        return text.encode("ascii"), len(text) + 1, len(text), True, text.endswith(" "), text.startswith(".")
-    # Of what may follow the encoder knows nothing: so it leaves a blank at the end as it is, and room for the sign of a soft line break.
-    octets = mime.quoted_printable(text.encode() + b"x")[:-1]
-    if octets == b"." or octets.endswith(b"\n."):
-        # Alone in a line it is the end of the mail to a careless relay.
-        octets = octets[:-1] + b"=2E"
-    has_dot = checked(octets + LINE_END).dotted
-    end, is_blank = octets.find(LINE_END), octets.endswith((b" ", b"\t"))
-    if end < 0:
-        return octets, len(octets) + 1, len(octets), True, is_blank, has_dot
-    return octets, end, len(octets) - octets.rindex(b"\n") - 1, False, is_blank, has_dot
-
-
-def _protect(joined, column):
-    """A blank at the end of a line does not survive every relay (RFC 2045 section 6.7, rule 3). Returns the column behind it."""
-    octets = joined[-1]
-    escaped = b"=20" if octets.endswith(b" ") else b"=09"
-    if column + 2 > mime.QUOTED_LINE:
-        joined[-1:] = [octets[:-1], CUT, escaped]
-        return len(escaped)
-    joined[-1:] = [octets[:-1], escaped]
-    return column + 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
-from postroom.compose.bodies import Body, Encoder, plain_body
+from postroom.compose.bodies import Body, plain_body
 from postroom.compose.embed import Embedder
 from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
@@ -272,7 +272,6 @@ class Composer:
         self.static_digest = hashlib.sha256(repr((self.campaign.name, self.campaign.edition, self.campaign.kind,
                                                   [file[1:5] for file in self.images])).encode()).digest()
         self.image_octets = sum(map(len, self.image_parts)) + 100 * len(self.image_parts)
-        self.encoders = [(kind, Encoder(template.environment.written if template else set())) for kind, template in (("plain", self.text), ("html", self.html))]
         self._frames = {}
         self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
         self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
@@ -379,11 +378,11 @@ class Composer:
         return self._made[1]
 
     def _not_empty(self, html, text, line):
-        if self.text is None and text is not None and _is_blank(text) and not _is_blank(html):
+        if self.text is None and text is not None and text.is_blank and not html.is_blank:
             raise TemplateError("the plain text made from the HTML is empty for this row", self._place_of(("html",), line),
                                 "give its images an alt text, add a `text` template, or say `text: none`")
         for what, body in (("html", html), ("text", text)):
-            if body is not None and _is_blank(body):
+            if body is not None and body.is_blank:
                 raise TemplateError(f"the {what} part is empty for this row", self._place_of((what,), line), "correct the template")
 
     def _place_of(self, path, line):
@@ -393,14 +392,14 @@ class Composer:
     # Octets
 
     def _digest(self, head, html, text):
-        said = [head.encode("utf-8", "surrogatepass"), *(body and body.octets for body in (html, text))]
+        said = [head.encode("utf-8", "surrogatepass"), *(body and body.identity() for body in (html, text))]
         sizes = repr([octets and len(octets) for octets in said]).encode()
         return hashlib.sha256(b"".join([self.static_digest, sizes, *filter(None, said)])).hexdigest()
 
     def _most_octets(self, head, html, text, files):
         # Base64 is the longest that a body can become, as the shorter encoding is taken. A character of a header becomes at most
         # six octets and its share of the encoded words' frames.
-        bodies = sum(len(body.octets) * 4 // 3 * 78 // 76 + 400 for body in (html, text) if body is not None)
+        bodies = sum(body.most_octets * 4 // 3 * 78 // 76 + 400 for body in (html, text) if body is not None)
         return 4000 + 10 * len(head) + bodies + self.image_octets + sum(encoded_size(file) + 100 for file in files)
 
     def _date_header(self, date, utc_offset):
@@ -422,9 +421,9 @@ class Composer:
 
     def _octets(self, head, rendered):
         """The whole message: mixed(related(alternative(text, html), images), files). What was checked before is not looked at again."""
-        known = [(kind, encoder, body) for (kind, encoder), body in zip(self.encoders, (rendered.text_body, rendered.html_body)) if body is not None]
+        known = [(kind, body) for kind, body in (("plain", rendered.text_body), ("html", rendered.html_body)) if body is not None]
         is_alone = len(known) == 1 and not (self.image_parts or rendered.pictures or rendered.files)
-        bodies = [(kind, *encoder.encoded(body, is_alone)) for kind, encoder, body in known]
+        bodies = [(kind, *body.encoded(is_alone)) for kind, body in known]
         leaves = [octets for *_, octets in bodies]
         leaves += [self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures]
         leaves += [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
@@ -492,7 +491,3 @@ def _recipients(rendered):
     written[first] = rendered.own
     order = dict.fromkeys([first, *(mailbox.address.lower() for mailbox in (*rendered.to, *rendered.cc, *rendered.bcc))])
     return tuple(written[address] for address in order)
-
-
-def _is_blank(body):
-    return not body.text or body.text.isspace()

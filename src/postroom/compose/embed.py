@@ -12,7 +12,7 @@ from collections import OrderedDict
 from urllib.parse import unquote, unquote_to_bytes
 
 from postroom.address import CONTROL, shown
-from postroom.compose.bodies import Body, replaced
+from postroom.compose.bodies import Body
 from postroom.compose.files import File, Files, guessed_type
 from postroom.compose.img_src import local_sources, value_of
 from postroom.errors import Place, PostroomError, TemplateError
@@ -46,6 +46,8 @@ class Embedder:
         may name any picture that the project may read, not only those in the folder that the template wrote in front of it.
         Raises TemplateError or CampaignError with the row, and with the template's line where the src stands there as it is.
         """
+        if not body.may_hold_local_pictures:
+            return body, ()
         html, spans, found = body.text, [], {}
         for start, end in local_sources(html):
             file = self._file(html[start:end], row)
@@ -54,7 +56,7 @@ class Embedder:
             spans.append((start, end, f"cid:{file.content_id}"))
             if file.path not in self.named:
                 found.setdefault(file.content_id, file)
-        return replaced(body, spans, self.template.environment.written) if spans else body, tuple(found.values())
+        return body.replaced(spans) if spans else body, tuple(found.values())
 
     def _file(self, written, row):
         if written in self._known:

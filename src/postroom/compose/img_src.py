@@ -35,6 +35,9 @@ ELSEWHERE = re.compile(r"cid:|https?:|//", re.IGNORECASE)
 PLAIN_ATTRIBUTE = rf"""[^{BLANK}/><][^{BLANK}/>=<]*+(?:[{BLANK}]*+=[{BLANK}]*+(?:"[^"<]*+"|'[^'<]*+'|[^{BLANK}>"'<][^{BLANK}><]*+)|(?![{BLANK}]*+=))"""
 CANDIDATE = re.compile(rf"""<[iI][mM][gG](?=[{BLANK}/])(?!(?:[{BLANK}/]++|(?![sS][rR][cC][{BLANK}/>=]){PLAIN_ATTRIBUTE})*+"""
                        rf"""[sS][rR][cC][{BLANK}]*+=[{BLANK}]*+["']?+(?i:{ELSEWHERE.pattern}))""")
+# Where what begins a picture's tag may be cut off.
+CUT_OFF = re.compile(r"<(?:i(?:mg?)?)?\Z", re.IGNORECASE)
+BEGINS = re.compile(rb"<(?:img|(?:i(?:mg?)?)?(?:\0|\Z))", re.IGNORECASE)
 REFERENCE = re.compile(r"&(?:#(?:[0-9]+|[xX][0-9a-fA-F]+);?|[A-Za-z0-9]+(?:;|(?!=)))")
 
 
@@ -43,6 +46,16 @@ def local_sources(html: str) -> list[tuple[int, int]]:
     # Cheap, as it does not ask what is a comment; the exact reading goes no further than it must.
     last = max((found.start() for found in CANDIDATE.finditer(html)), default=None)
     return [] if last is None else [span for span in sources(html, last) if not ELSEWHERE.match(html, span[0])]
+
+
+def may_be_local(piece: str) -> bool:
+    """False where no text that holds this piece of HTML has one of local_sources() whose tag begins in it."""
+    return bool(CANDIDATE.search(piece) or CUT_OFF.search(piece))
+
+
+def begins_picture(pieces: bytes) -> bool:
+    """Whether a picture's tag may begin in one of these, which are joined by NUL."""
+    return BEGINS.search(pieces) is not None
 
 
 def sources(html: str, last: int | None = None) -> Iterator[tuple[int, int]]:

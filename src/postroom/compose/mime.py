@@ -23,6 +23,7 @@ QUOTED_LINE = 76  # RFC 2045 section 6.7, rule 5
 OVERLONG = re.compile(rb"^(.{74,})(=20|=09)$", re.MULTILINE)
 ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 LINES = struct.Struct("76s" * 64)  # base64 cut in C (RFC 2045 section 6.8)
+BEYOND_ASCII = bytes(range(128, 256))
 ATTRIBUTE_CHARACTERS = "!#$&+-.^_`|~"  # RFC 2231 section 7, without letters and digits
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -160,21 +161,22 @@ def body(text: str) -> tuple[bytes, bytes]:
 
     Line ends become CRLF. The octets end with CRLF only if the text ended with a line end.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    octets = text.encode()
-    if is_shorter_quoted(text, octets):
+    octets = text.replace("\r\n", "\n").replace("\r", "\n").encode()
+    if is_shorter_quoted(len(octets), beyond_ascii(octets)):
         return b"quoted-printable", quoted_printable(octets)
     return b"base64", base64_lines(octets.replace(b"\n", b"\r\n"))
 
 
-def is_shorter_quoted(text: str, octets: bytes) -> bool:
-    """Whether quoted-printable of a text is no longer than base64, before either is made. octets: the text in UTF-8."""
-    # Every octet over 126 takes three in quoted-printable. A letter beyond ASCII has two octets, or one more for each that is counted here.
-    room, more = -(-len(octets) // 3) * 4 * 78 // 76 - len(octets), len(octets) - len(text)
-    if 8 * more > 3 * room:
-        # At least four octets for each three more: Chinese and the like.
-        return False
-    return 4 * more <= room or 2 * (len(octets) - len(octets.decode("ascii", "ignore"))) <= room
+def is_shorter_quoted(octets: int, beyond: int) -> bool:
+    """Whether quoted-printable of a text is no longer than base64, before either is made. octets: how many it has in UTF-8, `beyond` of them beyond
+    ASCII, each of which takes three.
+    """
+    return octets + 2 * beyond <= -(-octets // 3) * 4 * 78 // 76
+
+
+def beyond_ascii(octets: bytes) -> int:
+    """How many are beyond ASCII."""
+    return 0 if octets.isascii() else len(octets) - len(octets.translate(None, BEYOND_ASCII))
 
 
 def quoted_printable(octets: bytes) -> bytes:

@@ -14,7 +14,7 @@ from postroom import filters
 from postroom.address import shown
 from postroom.bounded import BoundedEnvironment
 from postroom.compose import syntax
-from postroom.compose.bodies import Body
+from postroom.compose.bodies import Body, Forms
 from postroom.errors import Place, PostroomError, TemplateError
 from postroom.meter import Meter, TooMuch
 from postroom.read.project import display
@@ -75,7 +75,7 @@ class Templates:
 
     def __init__(self, project):
         self.project, self.meter = project, Meter()
-        self.loaders = []
+        self.loaders, self._forms = [], {}  # a template file's environment -> Forms
         self.small = self._environment(autoescape=False)
         self.places = {}
 
@@ -85,6 +85,7 @@ class Templates:
         loader = Loader(self.project, os.path.dirname(real))
         self.loaders.append(loader)
         environment = self._environment(autoescape=html, loader=loader)
+        self._forms[environment] = Forms(environment.written)
         return self._compiled(lambda: environment.get_template(os.path.basename(real)), Place(display(real)))
 
     def text(self, source: str, place):
@@ -101,42 +102,42 @@ class Templates:
         """One template's output for one row. Raises TemplateError with template, line and row."""
         if isinstance(template, str):
             return template
-        return self.body(template, context, row).text
+        return self._finished(template, context, row, _whole)
 
     def body(self, template, context: dict, row: int) -> Body:
-        """The output of a template that varies, with its octets. Raises as render()."""
-        self.meter.start()
-        try:
-            pieces, text = self._rendered(template, context, row)
-            return Body(text, _encoded(text), pieces)
-        except PostroomError as error:
-            error.ends_it = self.meter.failed()
-            error.where = error.where or self._place(error, template)
-            error.where.row = row
-            raise
+        """The output of a template file. Raises as render()."""
+        forms = self._forms[template.environment]
+        return self._finished(template, context, row, lambda pieces: Body(pieces, forms))
 
-    def _rendered(self, template, context, row):
+    def _finished(self, template, context, row, finish):
+        """What `finish` makes of the output's pieces."""
         def fault(error, what, do):
             return TemplateError(what, self._place(error, template, row), do)
 
+        self.meter.start()
         try:
-            pieces = template.pieces(context)
-            return pieces, "".join(pieces)
-        except PostroomError:
-            raise
+            return finish(template.pieces(context))
+        except PostroomError as error:
+            found = error
         except TooMuch as error:
-            raise fault(error, str(error), "make it smaller") from None
+            found = fault(error, str(error), "make it smaller")
         except jinja2.TemplateError as error:
-            raise self._explained(error, self._place(error, template, row), row) from None
+            found = self._explained(error, self._place(error, template, row), row)
         except RecursionError as error:
-            raise fault(error, "it includes or calls itself without end, or is nested too deeply", "end the recursion") from None
+            found = fault(error, "it includes or calls itself without end, or is nested too deeply", "end the recursion")
         except SyntaxError as error:
-            raise fault(error, f"{DEEP} in what it includes", "make it simpler") from None
+            found = fault(error, f"{DEEP} in what it includes", "make it simpler")
         except MemoryError as error:
-            raise fault(error, "it needs more memory than there is", "make it smaller") from None
+            found = fault(error, "it needs more memory than there is", "make it smaller")
+        except UnicodeEncodeError as error:
+            found = fault(error, "the result holds half a character (an escape such as \\ud800)", "write the character itself")
         except Exception as error:  # noqa: BLE001 - a template's own mistake (a filter on the wrong type) can raise anything
             words = str(error) or type(error).__name__
-            raise fault(error, words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "...", "correct the cell or the expression") from None
+            found = fault(error, words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "...", "correct the cell or the expression")
+        found.ends_it = self.meter.failed()
+        found.where = found.where or self._place(found, template)
+        found.where.row = row
+        raise found from None
 
     def _compiled(self, compile_, place):
         self.meter.start()
@@ -190,11 +191,10 @@ class Templates:
         return TemplateError(error.message or type(error).__name__, place, "correct the template")
 
 
-def _encoded(text):
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise TemplateError("the result holds half a character (an escape such as \\ud800)", None, "write the character itself") from None
+def _whole(pieces):
+    text = "".join(pieces)
+    text.encode()  # raises for half a character, as a Body does
+    return text
 
 
 def variables(campaign, columns) -> list[str]:

@@ -22,11 +22,11 @@ def die():
 
 
 def at_commit(when, number):
-    commit, turn, turns, now = Journal.commit, Edition.turn, itertools.count(1), []
+    commit, turning, turns, now = Journal.commit, Edition.turning, itertools.count(1), []
 
     def counted(self, answered, leaving, *more):
         now[:] = [next(turns)] if answered or leaving else []
-        return turn(self, answered, leaving, *more)
+        return turning(self, answered, leaving, *more)
 
     def enrolled(self, *words, **more):
         now[:] = [0]
@@ -43,7 +43,7 @@ def at_commit(when, number):
         now.clear()
 
     enrol = Edition.enrol
-    Journal.commit, Edition.turn, Edition.enrol = killing, counted, enrolled
+    Journal.commit, Edition.turning, Edition.enrol = killing, counted, enrolled
 
 
 def at_dialogue(when, way, what, number):
@@ -70,11 +70,8 @@ def at_dialogue(when, way, what, number):
         return sent
 
     def killing_recv(self, *size):
-        hit = here("reply")
-        if hit and when == "before":
-            die()
         octets = recv(self, *size)
-        if hit:
+        if here("reply"):
             die()
         return octets
 

@@ -92,18 +92,3 @@ print(worker.spare())
 sys.platform = "darwin"
 print(worker.spare())
 """) == ["True", "0", "0", "0"]
-
-
-def test_nobody_waits_for_an_answer_once_the_wake_is_readable():
-    """A signal while the worker stands still: stopped, swapped out, waiting for a file server."""
-    assert said("""
-one = worker.Worker(lambda requests: (time.sleep(60) for request in requests))
-one.ask(1)
-wake, woken = os.pipe()
-threading.Timer(0.2, os.write, (woken, b".")).start()
-try:
-    one.answer(wake)
-except InterruptedError:
-    print("woken")
-one.close()
-""") == ["woken"]

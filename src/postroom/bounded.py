@@ -31,7 +31,7 @@ ENDLESS = re.compile(rf"\d[\d_]{{{MOST_DIGITS}}}|0[box][\da-f_]{{{MOST_DIGITS}}}
 OF_THE_CODE = {"_loop_vars", "_block_vars"}  # the generated code's own arguments, which Context.call takes away
 EACH = " each"  # no template can write this name
 MOST_ESCAPED, MOST_REMEMBERED = 1_000, 200  # how many escaped values are kept, and of how many characters
-COUNTED_AT_ONCE = 32
+COUNTED_AT_ONCE = 4096
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
@@ -47,7 +47,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(optimized=False, **options)
         self.meter = meter or Meter()
         self.written: set[str] = set()  # what stands in its templates outside of all tags, as rendering puts it out
-        self._escaped: dict[str, str] = {}
+        self.escaped = _Escaped(self)
         self.code_generator_class, self.template_class = _Code, _Template
         self.filters |= growing.filters(self)
         self.filters[EACH] = self.each
@@ -90,9 +90,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """A template's globals. A plain dict: Jinja2's own ChainMap takes longer to copy, for each rendering, than a short template takes to render."""
         return {**self.globals, **(d or {})}
 
-    def parts(self, parts: Iterable[str]) -> list[str]:
-        """The parts as a list; together they are within the bound."""
-        kept, room = [], MOST_OUTPUT
+    def parts(self, parts: Iterable[str], room: int = MOST_OUTPUT) -> list[str]:
+        """The parts as a list; together they are within the bound, or what is left of it."""
+        kept = []
         for part in parts:
             room -= len(part)
             if room < 0:
@@ -105,19 +105,6 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     @staticmethod
     def _raised(fault):
         raise fault
-
-    def escaped(self, value) -> str:
-        """What is put out of a value in HTML. The same cell stands in a message often, and a Markup of it takes longer than all else that is done with it."""
-        if type(value) is not str:
-            return escape(value)
-        known = self._escaped.get(value)
-        if known is None:
-            known = str(escape(value))
-            if len(value) <= MOST_REMEMBERED:
-                if len(self._escaped) >= MOST_ESCAPED:
-                    self._escaped.clear()
-                self._escaped[value] = known
-        return known
 
     def add(self, left, right):
         """The operator +."""
@@ -248,15 +235,41 @@ class _Code(CodeGenerator):
         # What goes into a buffer is held until its end; what is put out is counted where it arrives.
         if frame.buffer is not None:
             self.write("environment.fit(")
-        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile and finalize.src is None:
-            self.write("environment.escaped(")
+        if self._escapes(frame, finalize):
+            # Only what is text and nothing else may be looked up: a Markup is equal to the text that it was made of.
+            self.write("(environment.escaped[_put_out] if type(_put_out := ")
         else:
             super()._output_child_pre(node, frame, finalize)
 
     def _output_child_post(self, node, frame, finalize):
-        super()._output_child_post(node, frame, finalize)
+        if self._escapes(frame, finalize):
+            self.write(") is str else escape(_put_out))")
+        else:
+            super()._output_child_post(node, frame, finalize)
         if frame.buffer is not None:
             self.write(")")
+
+
+    @staticmethod
+    def _escapes(frame, finalize):
+        return frame.eval_ctx.autoescape and not frame.eval_ctx.volatile and finalize.src is None
+
+
+class _Escaped(dict):
+    """A text to what is put out of it in HTML. The same cell stands in a message often, and a Markup of it takes longer than all else that is done with it."""
+
+    def __init__(self, environment):
+        super().__init__()
+        self._environment = environment
+
+    def __missing__(self, text):
+        escaped = str(escape(text))
+        if len(text) > MOST_REMEMBERED:
+            return self._environment.fit(escaped)
+        if len(self) >= MOST_ESCAPED:
+            self.clear()
+        self[text] = escaped
+        return escaped
 
 
 class _Template(jinja2.Template):
@@ -266,11 +279,18 @@ class _Template(jinja2.Template):
         """What it puts out, as it came. Raises whatever a template may, with a traceback in its own lines."""
         try:
             parts, kept, room = self.root_render_func(self.new_context(variables)), [], MOST_OUTPUT
-            while room >= 0 and (some := list(islice(parts, COUNTED_AT_ONCE))):
-                kept += some
+            while True:
+                some = list(islice(parts, COUNTED_AT_ONCE))
                 room -= sum(map(len, some))
-            # Once more where it is too much: one by one, so that the line is told.
-            return kept if room >= 0 else self.environment.parts(self.root_render_func(self.new_context(variables)))
+                if room < 0:
+                    break
+                kept += some
+                if len(some) < COUNTED_AT_ONCE:
+                    return kept
+            if len(some) < COUNTED_AT_ONCE:
+                # It came to its end: once more, one by one, so that the line is told at which it is too much.
+                parts = self.root_render_func(self.new_context(variables))
+            return self.environment.parts(parts, room=0 if len(some) == COUNTED_AT_ONCE else MOST_OUTPUT)
         except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
             self.environment.handle_exception()
 

@@ -50,14 +50,12 @@ def joined(blocks: Iterable[Block]) -> Block:
     return block
 
 
-def vouched(octets: bytes, dotted: bool) -> Block:
-    """A Block of pieces that may begin and end in mid-line: each was checked, and whoever put them together let no line grow too long.
-    Or of lines whose maker knows no other letters, as of base64.
-
-    dotted: True also where nobody is sure.
+def vouched(octets: bytes) -> Block:
+    """A Block of pieces that may begin and end in mid-line: each was checked, and whoever put them together let no line grow too long
+    and none begin with a dot. Or of lines whose maker knows no other letters, as of base64.
     """
     block = Block(octets)
-    block.dotted = dotted
+    block.dotted = False
     return block
 
 

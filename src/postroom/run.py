@@ -25,7 +25,7 @@ from postroom.read.project import default_journal, display, journal_path
 from postroom.read.recipients import Table
 from postroom.report.uncertain import uncertain_lines, uncertain_list
 from postroom.send import gate, loop
-from postroom.send.departures import Departures, in_turn, pays
+from postroom.send.departures import Departures, in_turn
 from postroom.send.interrupt import Interrupt
 from postroom.send.line import MOST_IN_FLIGHT, Line, logged_in
 from postroom.send.patience import Patience
@@ -296,7 +296,6 @@ class Run:
 
     def _loop(self, edition, composer, line, interrupt):
         going = self.checked.going
-        ahead = pays(going, Pace(self._rate()).seconds_for(going))
 
         def rest(until, quota):
             return self._rest(until, quota, interrupt)
@@ -307,14 +306,12 @@ class Run:
                 self.progress.note(f"Stopping: waiting for the answer to the mail in flight, {loop.FINISH_SECONDS} s at most. Ctrl-C again stops at once and leaves it uncertain.")
             return signalled_now
 
-        # The worker comes first: a bar may have a thread of its own.
-        with Departures(composer, self.checked.plan, ahead=ahead, wake=interrupt.wake) as departures:
-            self.progress = Progress(going, quiet=self.options.quiet or self.options.debug)
-            queue = Queue(departures, Patience(self.campaign.delivery.stop_after, self.options.wait))
-            try:
-                loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, came, rest)
-            finally:
-                self.progress.close()
+        self.progress = Progress(going, quiet=self.options.quiet or self.options.debug)
+        queue = Queue(Departures(composer, self.checked.plan), Patience(self.campaign.delivery.stop_after, self.options.wait))
+        try:
+            loop.send(queue, line, edition, self._pace(edition, self._rate()), self.progress.told, came, rest)
+        finally:
+            self.progress.close()
         return queue.closed_by
 
     def _rest(self, until, quota, interrupt):

@@ -84,13 +84,10 @@ class Worker:
         self._send()
         return bool(self._wait({self._answers: select.POLLIN}, 0))
 
-    def answer(self, wake: int | None = None):
-        """The next answer; waits for it. Raises what the work raised, behind all answers before; WorkerLost where the process is gone.
-
-        wake: a descriptor; once it is readable nobody waits any more: InterruptedError, and the worker is of no use from then on.
-        """
-        size, = SIZE.unpack(self._read(SIZE.size, wake))
-        raised, answer = pickle.loads(self._read(size, wake))
+    def answer(self):
+        """The next answer; waits for it. Raises what the work raised, behind all answers before; WorkerLost where the process is gone."""
+        size, = SIZE.unpack(self._read(SIZE.size))
+        raised, answer = pickle.loads(self._read(size))
         if raised:
             raise answer
         return answer
@@ -121,17 +118,14 @@ class Worker:
             while self._unsent:
                 del self._unsent[:os.write(self._requests, self._unsent)]
 
-    def _read(self, size, wake):
+    def _read(self, size):
         octets = bytearray(size)
         left = memoryview(octets)
         while left:
             # It may be waiting for the rest of a request, or for room for its answer.
-            events = {self._answers: select.POLLIN, **({self._requests: select.POLLOUT} if self._unsent else {}), **({wake: select.POLLIN} if wake is not None else {})}
-            ready = dict(self._wait(events))
+            ready = dict(self._wait({self._answers: select.POLLIN, **({self._requests: select.POLLOUT} if self._unsent else {})}))
             self._send()
             if self._answers not in ready:
-                if wake in ready:
-                    raise InterruptedError
                 continue
             number = os.readv(self._answers, [left])
             if not number:

@@ -1,6 +1,6 @@
 """What still has to go: in order, each once, what was put off again when it is due, and what closes it."""
 
-from postroom.errors import RelayRefused, RelayUnavailable
+from postroom.errors import RecipientError, RelayRefused, RelayUnavailable
 from postroom.message import Envelope, Message
 from postroom.outcome import CAMPAIGN as EVERYBODY
 from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, PENDING, REJECTED, SENT, SESSION, UNCERTAIN, Fate
@@ -21,11 +21,14 @@ class Source:
     def __init__(self, names):
         self.left, self.built, self.waits, self.tried, self.due_at = list(names), [], [], 0, None
 
-    def next(self):
+    def step(self):
         if not self.left:
             return None
-        self.built.append(self.left.pop(0))
-        return message(self.built[-1])
+        name = self.left.pop(0)
+        if name == "?":
+            raise RecipientError("changed")
+        self.built.append(name)
+        return message(name)
 
     def fresh(self, message):
         return message
@@ -54,6 +57,34 @@ def test_messages_leave_in_order_and_what_came_back_goes_first():
 
     assert names(queue.take(10)) == ["b", "c", "d", "e"]
     assert not queue and queue.closed_by is None
+
+
+def test_so_many_are_built_ahead_and_no_more():
+    queue, source = queue_of("abcdef")
+
+    assert [queue.prepare(3) for _ in range(4)] == [True, True, True, False]
+    assert (queue.ready, source.built) == (3, ["a", "b", "c"])
+    assert (names(queue.take(2)), queue.prepare(3)) == (["a", "b"], True)
+    assert names(queue.take(10)) == ["c", "d", "e", "f"] and not queue
+
+
+def test_of_large_ones_few_are_built_ahead(monkeypatch):
+    monkeypatch.setattr("postroom.send.queue.MOST_TAKEN_OCTETS", 6)
+    queue, source = queue_of("abcdef")
+
+    while queue.prepare(32):
+        pass
+
+    assert source.built == ["a", "b"]
+
+
+def test_those_in_front_of_one_that_cannot_be_built_still_leave():
+    queue, source = queue_of("ab?c")
+    while queue.prepare(32):
+        pass
+
+    assert queue and names(queue.take(10)) == ["a", "b"]
+    assert not queue and queue.closed_by.what == "changed" and source.left == ["c"]
 
 
 def test_who_is_in_flight_while_another_is_left_for_the_next_run_may_still_go_again():

@@ -23,13 +23,21 @@ def sent(window, trip, rate=float("inf"), service=0.0, messages=400):
     return max(most[50:]), max(most)
 
 
-@pytest.mark.parametrize(("rate", "trip", "most"), [(0.5, 0.05, 1), (2, 0.05, 1), (2, 0.2, 1), (14, 0.05, 2), (10, 0.2, 4), (99, 0.05, 10), (1000, 0.0004, 1)])
+@pytest.mark.parametrize(("rate", "trip", "most"), [(0.5, 0.05, 1), (2, 0.05, 1), (2, 0.2, 1), (14, 0.05, 2), (10, 0.2, 4), (99, 0.05, 10), (40, 0.0004, 1)])
 def test_a_slow_pace_has_no_more_in_flight_than_twice_what_it_needs(rate, trip, most):
     window = Window(32)
 
     sent(window, trip, rate)
 
     assert window.size == most
+
+
+def test_a_short_line_has_what_leaves_within_two_commits():
+    window = Window(32)
+
+    sent(window, 0.0004, 1000)
+
+    assert (window.size, window.group) == (20, 10)
 
 
 def test_at_two_a_second_nothing_is_ever_sent_ahead():

@@ -82,4 +82,4 @@ class Plan:
 
     def _going(self, which, *values):
         rows = self._rows.execute(f"SELECT line, key, digest, date, utc_offset, repeat, tries FROM listed WHERE digest IS NOT NULL AND {which} ORDER BY line", values)
-        return (Going(*row) for row in rows)
+        return map(Going._make, rows)

@@ -5,6 +5,7 @@ the texts that differ in nothing but their gaps have one form. In quoted-printab
 before it where the text goes on. So the octets follow from the pieces alone, whatever was encoded before, and nothing depends on its neighbours.
 """
 
+import binascii
 import hashlib
 from collections import namedtuple
 from operator import itemgetter
@@ -15,12 +16,11 @@ from postroom.message import Block, checked, vouched
 # A shorter one costs more to look up than C needs to encode it.
 LEAST = 128
 MOST_FORMS = 200
-MOST_GAPS, MOST_KEPT_GAP = 5_000, 200  # whose octets are kept: so many, of so many characters
 CUT, LINE_END = b"=\r\n", b"\r\n"
 
-Long = namedtuple("Long", "lines last dotted digest octets beyond is_odd is_blank may_be_local")
+Long = namedtuple("Long", "lines last digest octets beyond is_odd is_blank may_be_local")
 Long.__doc__ = """A long piece. lines: encoded, a soft line break at its end unless a line ends there; last: the same where the text ends with it.
-dotted: whether a line may begin with a dot. octets: how many it has in UTF-8; beyond: of these, beyond ASCII. is_odd: it holds a CR or a NUL, so that nothing
+octets: how many it has in UTF-8; beyond: of these, beyond ASCII. is_odd: it holds a CR or a NUL, so that nothing
 of it is encoded by itself. may_be_local: see img_src."""
 
 
@@ -89,12 +89,12 @@ class Body:
         """
         # A line end may be cut in two by pieces.
         if len(self.gaps) > 1 and not self.form.is_odd and self._is_plain() and mime.is_shorter_quoted(*self._counted()):
-            lines, dotted = self._forms.lines(self.form, self.gaps)
-            return b"quoted-printable", vouched(_ended(b"".join(lines), is_alone, CUT), dotted)
+            lines = self._forms.lines(self.form, self.gaps)
+            return b"quoted-printable", vouched(_ended(b"".join(lines), True, CUT) if is_alone else b"".join([*lines, LINE_END]))
         encoding, octets = mime.body(self.text)
         if encoding == b"base64":
             # Of what that is made of nothing needs a look.
-            return encoding, vouched(_ended(octets, is_alone, LINE_END), dotted=False)
+            return encoding, vouched(_ended(octets, is_alone, LINE_END))
         return encoding, checked(_ended(octets, is_alone, CUT))
 
     def _is_plain(self):
@@ -109,7 +109,7 @@ class Form:
     last: the last of them where no gap follows it. The others: as of Long, of all of them together.
     """
 
-    __slots__ = ("lines", "last", "dotted", "digest", "octets", "beyond", "is_odd", "is_blank", "may_be_local")
+    __slots__ = ("lines", "last", "digest", "octets", "beyond", "is_odd", "is_blank", "may_be_local")
 
     def __init__(self, longs: list[Long]):
         self.lines = [None]
@@ -118,7 +118,7 @@ class Form:
         self.last = longs[-1].last if longs else b""
         self.digest = hashlib.sha256(b"".join([long.digest for long in longs])).digest()
         self.octets, self.beyond = sum(long.octets for long in longs), sum(long.beyond for long in longs)
-        self.dotted, self.is_odd, self.may_be_local = (any(getattr(long, name) for long in longs) for name in ("dotted", "is_odd", "may_be_local"))
+        self.is_odd, self.may_be_local = (any(getattr(long, name) for long in longs) for name in ("is_odd", "may_be_local"))
         self.is_blank = all(long.is_blank for long in longs)
 
 
@@ -128,7 +128,7 @@ class Forms:
     def __init__(self, written: set[str]):
         self.written = written
         self._numbers, self._longs = {}, {}  # of those that are written
-        self._known, self._lines, self._dotted = {}, _Lines(), {}
+        self._known = {}
 
     def of(self, pieces: list[str]) -> tuple[Form, list[str]]:
         """A text's form and gaps."""
@@ -144,19 +144,16 @@ class Forms:
             return self._new(pieces)
         return form, gaps
 
-    def lines(self, form: Form, gaps: list[str]) -> tuple[list[bytes], bool]:
-        """A text with a long piece in quoted-printable, and whether a line may begin with a dot."""
-        known = self._lines
+    def lines(self, form: Form, gaps: list[str]) -> list[bytes]:
+        """A text with a long piece in quoted-printable."""
         lines = form.lines.copy()
-        lines[::2] = map(known.__getitem__, gaps)
+        # The same code or name stands in a message often.
+        lines[::2] = map(_Lines().__getitem__, gaps)
         if gaps[-1]:
             lines[-1] = mime.quoted_printable(gaps[-1].encode())
         else:
             lines[-2] = form.last
-        dotted = form.dotted or _is_dotted(lines[-1]) or not known.dotted.isdisjoint(gaps)
-        if len(known) > MOST_GAPS:
-            self._lines = _Lines()
-        return lines, dotted
+        return lines
 
     def _new(self, pieces):
         """As of(), for a text of a form that is not known yet."""
@@ -183,18 +180,10 @@ class Forms:
 
 
 class _Lines(dict):
-    """A gap to its lines, of those that are kept. dotted: the gaps of which a line begins with a dot."""
-
-    def __init__(self):
-        super().__init__()
-        self.dotted = set()
+    """A gap to its lines."""
 
     def __missing__(self, gap):
-        lines = _lines(gap)
-        if _is_dotted(lines):
-            self.dotted.add(gap)
-        if len(gap) <= MOST_KEPT_GAP:
-            self[gap] = lines
+        lines = self[gap] = _lines(gap)
         return lines
 
 
@@ -206,21 +195,22 @@ def plain_body(text: str) -> Body:
 def _long(piece):
     octets, is_odd = piece.encode(), "\r" in piece or "\0" in piece
     lines, last = (b"", b"") if is_odd else (_lines(piece), mime.quoted_printable(octets))
-    return Long(lines, last, _is_dotted(lines) or _is_dotted(last), hashlib.sha256(octets).digest(), len(octets), mime.beyond_ascii(octets), is_odd,
+    return Long(lines, last, hashlib.sha256(octets).digest(), len(octets), mime.beyond_ascii(octets), is_odd,
                 piece.isspace(), img_src.may_be_local(piece))
 
 
 def _lines(text):
     """Quoted-printable that begins a line and ends one, if only by a soft line break; checked here, so that a body of these need not be."""
-    if text.isascii() and text.isprintable() and len(text) < mime.QUOTED_LINE and "=" not in text:
-        return text.encode("ascii") + CUT if text else b""
+    if not text:
+        return b""
+    if text.isprintable():
+        # One line, unless it is a long one.
+        octets = binascii.b2a_qp(text.encode())
+        if len(octets) < mime.QUOTED_LINE and not octets.startswith(b"."):
+            return octets + CUT
     # Of what may follow the encoder knows nothing: so it leaves a blank at the end as it is, and room for the sign of a soft line break.
     octets = mime.quoted_printable(text.encode() + b"x")[:-1]
     return checked(octets if octets.endswith(LINE_END) else octets + CUT)
-
-
-def _is_dotted(lines):
-    return lines.startswith(b".") or b"\n." in lines
 
 
 def _ended(octets, is_alone, end):

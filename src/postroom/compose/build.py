@@ -28,6 +28,7 @@ CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "sub
 MOST_HEADER, MOST_URL = 10_000, 900
 MOST_FRAMES = 100
 MOST_TAGS = 100_000  # a parsed element takes some 400 octets
+as_json = json.JSONEncoder().encode
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
 
@@ -189,7 +190,7 @@ class Composer:
 
     def message_id(self, key: str, domain: str, repeat: int = 0) -> str:
         """One per recipient and edition: a repeat of the same mail is recognised by whoever has it already."""
-        identity = f"{self.identity}, {json.dumps(key)}, {json.dumps(repeat)}]"
+        identity = f"{self.identity}, {as_json(key)}, {repeat}]"
         return f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}"
 
     def message(self, rendered: Rendered, date: int, utc_offset: int | None = None, repeat: int = 0) -> Message:
@@ -392,9 +393,9 @@ class Composer:
     # Octets
 
     def _digest(self, head, html, text):
-        said = [head.encode("utf-8", "surrogatepass"), *(body and body.identity() for body in (html, text))]
-        sizes = repr([octets and len(octets) for octets in said]).encode()
-        return hashlib.sha256(b"".join([self.static_digest, sizes, *filter(None, said)])).hexdigest()
+        head = head.encode("utf-8", "surrogatepass")
+        said = [b"%d " % len(head), head, *(b"-" if body is None else body.identity() for body in (html, text))]
+        return hashlib.sha256(b"".join([self.static_digest, *said])).hexdigest()
 
     def _most_octets(self, head, html, text, files):
         # Base64 is the longest that a body can become, as the shorter encoding is taken. A character of a header becomes at most
@@ -424,29 +425,25 @@ class Composer:
         known = [(kind, body) for kind, body in (("plain", rendered.text_body), ("html", rendered.html_body)) if body is not None]
         is_alone = len(known) == 1 and not (self.image_parts or rendered.pictures or rendered.files)
         bodies = [(kind, *body.encoded(is_alone)) for kind, body in known]
+        shape = tuple([(kind, encoding) for kind, encoding, _ in bodies]), len(rendered.pictures), len(rendered.files)
+        frame = self._frames.get(shape)
+        if frame is None:
+            if len(self._frames) > MOST_FRAMES:
+                self._frames.clear()
+            frame = self._frames[shape] = self._frame(*shape)
         leaves = [octets for *_, octets in bodies]
         leaves += [self.files.part(file, self._place_of(("html",), rendered.row)) for file in rendered.pictures]
         leaves += [self.files.part(file, self._place_of(("attachments",), rendered.row)) for file in rendered.files]
-        shape = tuple((kind, encoding) for kind, encoding, _ in bodies), len(rendered.pictures), len(rendered.files)
-        if shape not in self._frames:
-            if len(self._frames) > MOST_FRAMES:
-                self._frames.clear()
-            self._frames[shape] = self._frame(*shape)
-        blocks, lines, leaf = [], head, iter(leaves)
-        for octets in self._frames[shape]:
-            if octets is None:
-                octets = next(leaf)
-            if isinstance(octets, Block):
-                if lines:
-                    blocks.append(checked(b"".join(lines)))
-                    lines = []
-                blocks.append(octets)
-            else:
-                lines.append(octets)
-        return joined([*blocks, checked(b"".join(lines))] if lines else blocks)
+        blocks, holes = frame
+        blocks = [checked(b"".join(head)), *blocks]
+        for at, leaf in zip(holes, leaves, strict=True):
+            blocks[at] = leaf
+        return joined(blocks)
 
     def _frame(self, bodies, pictures, files):
-        """A message of this shape in pieces of whole lines, with None in the place of each body, of each of the row's pictures and of each file."""
+        """A message of this shape, from the first Content-Type on: Blocks, with None in the place of each body, of each of the row's pictures and of each
+        file; and where these are behind the head.
+        """
         levels = [[f"Content-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: ".encode("ascii") + encoding + b"\r\n\r\n", None] for kind, encoding in bodies]
         level, kind = levels[0], b"text/" + bodies[0][0].encode("ascii")
         if len(levels) > 1:
@@ -455,13 +452,17 @@ class Composer:
             level = self._multipart("related", [level, *([part] for part in (*self.image_parts, *[None] * pictures))], b'; type="' + kind + b'"')
         if files:
             level = self._multipart("mixed", [level, *[[None]] * files])
-        frame = []
-        for octets in level:
-            if frame and type(octets) is type(frame[-1]) is bytes:
-                frame[-1] += octets
-            else:
-                frame.append(octets)
-        return frame
+        blocks, lines = [], []
+        for octets in [*level, None]:
+            if type(octets) is bytes:
+                lines.append(octets)
+                continue
+            if lines:
+                blocks.append(checked(b"".join(lines)))
+            blocks.append(octets)
+            lines = []
+        del blocks[-1]
+        return blocks, [at + 1 for at, block in enumerate(blocks) if block is None]
 
     def _multipart(self, level, parts, more=b""):
         boundary = self.boundaries[level]
@@ -486,6 +487,8 @@ def _head(key, own, fields, subject, headers, links, files):
 
 def _recipients(rendered):
     """The envelope's. The row's own address first: where a relay takes only so many in a transaction, the copies are the ones who wait."""
+    if len(rendered.to) == 1 and not rendered.cc and not rendered.bcc:
+        return (rendered.own,)
     first = rendered.own.lower()
     written = {mailbox.address.lower(): mailbox.address for mailbox in (*rendered.bcc, *rendered.cc, *rendered.to)}
     written[first] = rendered.own

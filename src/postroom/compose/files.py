@@ -73,7 +73,7 @@ def encoded_size(file: File) -> int:
 
 def _part(file, octets):
     # Of what base64 is made of nothing needs a look.
-    return joined([checked(part_head(file)), vouched(mime.base64_lines(octets) + b"\r\n", dotted=False)])
+    return joined([checked(part_head(file)), vouched(mime.base64_lines(octets) + b"\r\n")])
 
 
 def part_head(file: File) -> bytes:

@@ -21,6 +21,7 @@ ENCODED_LINE = 76  # the same section: a line that holds an encoded word
 QUOTED_LINE = 76  # RFC 2045 section 6.7, rule 5
 # The C encoder does not count what it makes of a blank at the end of a line.
 OVERLONG = re.compile(rb"^(.{74,})(=20|=09)$", re.MULTILINE)
+DOTTED = re.compile(rb"^\.(.*)$", re.MULTILINE)
 ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 LINES = struct.Struct("76s" * 64)  # base64 cut in C (RFC 2045 section 6.8)
 BEYOND_ASCII = bytes(range(128, 256))
@@ -180,11 +181,26 @@ def beyond_ascii(octets: bytes) -> int:
 
 
 def quoted_printable(octets: bytes) -> bytes:
-    """RFC 2045 section 6.7 by the C encoder; octets: LF line ends."""
+    """RFC 2045 section 6.7 by the C encoder; octets: LF line ends. No line begins with a dot, which a careless relay would take away, or take
+    for the end (RFC 2049 section 3).
+    """
     encoded = binascii.b2a_qp(octets, quotetabs=False, istext=True)
     if b" \n" in octets or b"\t\n" in octets:
         encoded = OVERLONG.sub(rb"\1=\n\2", encoded)
+    if encoded.startswith(b".") or b"\n." in encoded:
+        encoded = DOTTED.sub(_without_dot, encoded)
     return encoded.replace(b"\n", b"\r\n")
+
+
+def _without_dot(line):
+    line = b"=2E" + line[1]
+    if len(line) <= QUOTED_LINE:
+        return line
+    at = QUOTED_LINE - 1
+    while b"=" in line[at - 2:at]:  # a letter may be three octets
+        at -= 1
+    rest = line[at:]
+    return line[:at] + b"=\n" + (b"=2E" + rest[1:] if rest.startswith(b".") else rest)
 
 
 def base64_lines(octets: bytes) -> bytes:

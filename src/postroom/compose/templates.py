@@ -111,33 +111,34 @@ class Templates:
 
     def _finished(self, template, context, row, finish):
         """What `finish` makes of the output's pieces."""
-        def fault(error, what, do):
-            return TemplateError(what, self._place(error, template, row), do)
-
         self.meter.start()
         try:
             return finish(template.pieces(context))
         except PostroomError as error:
             found = error
-        except TooMuch as error:
-            found = fault(error, str(error), "make it smaller")
-        except jinja2.TemplateError as error:
-            found = self._explained(error, self._place(error, template, row), row)
-        except RecursionError as error:
-            found = fault(error, "it includes or calls itself without end, or is nested too deeply", "end the recursion")
-        except SyntaxError as error:
-            found = fault(error, f"{DEEP} in what it includes", "make it simpler")
-        except MemoryError as error:
-            found = fault(error, "it needs more memory than there is", "make it smaller")
-        except UnicodeEncodeError as error:
-            found = fault(error, "the result holds half a character (an escape such as \\ud800)", "write the character itself")
         except Exception as error:  # noqa: BLE001 - a template's own mistake (a filter on the wrong type) can raise anything
-            words = str(error) or type(error).__name__
-            found = fault(error, words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "...", "correct the cell or the expression")
+            found = self._fault(error, template, row)
         found.ends_it = self.meter.failed()
         found.where = found.where or self._place(found, template)
         found.where.row = row
         raise found from None
+
+    def _fault(self, error, template, row):
+        place = self._place(error, template, row)
+        if isinstance(error, TooMuch):
+            return TemplateError(str(error), place, "make it smaller")
+        if isinstance(error, jinja2.TemplateError):
+            return self._explained(error, place, row)
+        if isinstance(error, RecursionError):
+            return TemplateError("it includes or calls itself without end, or is nested too deeply", place, "end the recursion")
+        if isinstance(error, SyntaxError):
+            return TemplateError(f"{DEEP} in what it includes", place, "make it simpler")
+        if isinstance(error, MemoryError):
+            return TemplateError("it needs more memory than there is", place, "make it smaller")
+        if isinstance(error, UnicodeEncodeError):
+            return TemplateError("the result holds half a character (an escape such as \\ud800)", place, "write the character itself")
+        words = str(error) or type(error).__name__
+        return TemplateError(words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "...", place, "correct the cell or the expression")
 
     def _compiled(self, compile_, place):
         self.meter.start()

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections import namedtuple
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from postroom.errors import JournalError, JournalUnavailable
@@ -22,6 +23,7 @@ WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written d
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
+ROWS_A_STEP = 8
 RESTORE = "restore it from a copy; it was left as it is"
 
 COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts put_offs due_at"
@@ -40,6 +42,10 @@ LEAVES = (f"UPDATE delivery SET state = '{LEAVING}', reason = NULL, date = ?, ut
 ANSWERED = (f"UPDATE delivery SET state = CASE WHEN :state = '{PENDING}' AND may_have_arrived THEN '{UNCERTAIN}' ELSE :state END, reason = :reason, due_at = :due_at, "
             f"put_offs = put_offs + (:state = '{DEFERRED}'), may_have_arrived = may_have_arrived OR :state = '{UNCERTAIN}' "
             f"WHERE campaign = :campaign AND key = :key AND variant = '' AND state = '{LEAVING}'")
+
+
+ATTEMPTED = ("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT campaign, key, attempts, ?, ?, ?, ?, ?, ? "
+             "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''")
 
 
 class Journal:
@@ -67,8 +73,7 @@ class Journal:
             # Before SQLite looks: it removes the -wal that it finds beside an empty file.
             guard.check_age(path, mark, b"", 0)
         with _explained(path):
-            # One thread after the other may use it, never two at once.
-            rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            rows = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             with _explained(path):
                 empty = not _is_ours(rows) and not rows.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -242,13 +247,28 @@ class Edition:
         Of `leaving` only the first may leave as the account's quotas have room: two runs that ask at once are one after the
         other here. Raises JournalUnavailable where it cannot be written: then nothing may leave.
         """
+        steps = self.turning(answered, leaving)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    def turning(self, answered: list, leaving: list) -> Iterator[None]:
+        """turn(), a few rows at a time, for whoever has something else to do between them: a generator that ends with what turn() returns.
+        Nothing is written before its end, and nothing at all where it is closed before; until then nobody else may write.
+        """
         if not answered and not leaving:
             return Turned(0, None)
         now = self.journal.clock()
         with self.journal.commit() as rows:
-            self._answered(rows, answered, now)
+            for some in _few(answered):
+                self._answered(rows, some, now)
+                yield
             free, opens_at = self._quota(rows, now, len(leaving))
-            self._leave(rows, leaving[:free], now)
+            for some in _few(leaving[:free]):
+                self._leave(rows, some, now)
+                yield
             if free and self.began_at is None:
                 rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
         if free and self.began_at is None:
@@ -318,31 +338,43 @@ class Edition:
                                 (after, words, self.id, *values)).rowcount
 
     def _leave(self, rows, leaving, now):
-        for message in leaving:
-            changed = rows.execute(LEAVES, (message.date, message.utc_offset, message.message_id, message.digest, self.relay, message.envelope.own, message.row,
-                                            self.id, message.key))
-            if changed.rowcount != 1:
-                raise JournalError(f'row {message.row} may not leave: the journal has it as settled', self.journal.path, "run again")
+        changed = rows.executemany(LEAVES, [(message.date, message.utc_offset, message.message_id, message.digest, self.relay, message.envelope.own, message.row,
+                                             self.id, message.key) for message in leaving])
+        if changed.rowcount < len(leaving):
+            found = self.states([message.key for message in leaving])
+            settled = next((message for message in leaving if message.key not in found or found[message.key].state != LEAVING), leaving[0])
+            raise JournalError(f"row {settled.row} may not leave: the journal has it as settled", self.journal.path, "run again")
         rows.executemany("INSERT INTO account_use VALUES(?, ?, ?, ?)", [(self.account, now, self.id, message.key) for message in leaving])
 
     def _answered(self, rows, fates, now):
         for fate in fates:
             if fate.state not in MAY_FOLLOW[LEAVING]:
                 raise JournalError(f'"{fate.state}" cannot become of a message that was leaving', self.journal.path, "report this as a fault")
-            changed = rows.execute(ANSWERED, {"state": fate.state, "reason": fate.reason, "due_at": now + fate.wait if fate.state == DEFERRED else None,
-                                              "campaign": self.id, "key": fate.message.key})
-            if changed.rowcount != 1:
-                raise JournalError(f"row {fate.message.row} was answered but had not left", self.journal.path, "report this as a fault")
-            attempt = rows.execute("INSERT INTO attempt(campaign, key, number, at, state, phase, code, enhanced, text) SELECT campaign, key, attempts, ?, ?, ?, ?, ?, ? "
-                                   "FROM delivery WHERE campaign = ? AND key = ? AND variant = ''",
-                                   (now, fate.state, fate.phase, fate.code, fate.enhanced, fate.text[:MOST_TEXT], self.id, fate.message.key)).lastrowid
-            if len(fate.addresses) > 1 or fate.addresses and not fate.addresses[0].accepted:
-                rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
-                                 [(attempt, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
-            if fate.state == PENDING:
-                # It never left, so it does not count for the account.
-                rows.execute("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
-                             (self.account, self.id, fate.message.key))
+        changed = rows.executemany(ANSWERED, [{"state": fate.state, "reason": fate.reason, "due_at": now + fate.wait if fate.state == DEFERRED else None,
+                                               "campaign": self.id, "key": fate.message.key} for fate in fates])
+        if changed.rowcount < len(fates):
+            raise JournalError(f"of the rows {', '.join(str(fate.message.row) for fate in fates)} one was answered but had not left", self.journal.path,
+                               "report this as a fault")
+        attempts = [(now, fate.state, fate.phase, fate.code, fate.enhanced, fate.text[:MOST_TEXT], self.id, fate.message.key) for fate in fates]
+        if not any(map(_tells_of_addresses, fates)):
+            rows.executemany(ATTEMPTED, attempts)
+        else:
+            for fate, attempt in zip(fates, attempts):
+                number = rows.execute(ATTEMPTED, attempt).lastrowid
+                if _tells_of_addresses(fate):
+                    rows.executemany("INSERT INTO address_result VALUES(?, ?, ?, ?, ?, ?)",
+                                     [(number, result.address, result.accepted, result.code, result.enhanced, result.text[:MOST_TEXT]) for result in fate.addresses])
+        # What never left does not count for the account.
+        rows.executemany("DELETE FROM account_use WHERE rowid = (SELECT max(rowid) FROM account_use WHERE account = ? AND campaign = ? AND key = ?)",
+                         [(self.account, self.id, fate.message.key) for fate in fates if fate.state == PENDING])
+
+
+def _few(rows):
+    return (rows[start:start + ROWS_A_STEP] for start in range(0, len(rows), ROWS_A_STEP))
+
+
+def _tells_of_addresses(fate):
+    return len(fate.addresses) > 1 or any(not result.accepted for result in fate.addresses)
 
 
 def _prepare(rows, path, empty):

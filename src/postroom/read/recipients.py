@@ -74,16 +74,27 @@ class Table:
         self.guess = Guess(self.encoding, tuple(itertools.islice(self._telling_cells(), SHOWN_CELLS))) if found.guessed else None
 
     def chunks(self, report) -> Iterator[list[tuple[int, dict[str, str]]]]:
-        """Lists of (physical line that the row begins in, its text by column), at most CHUNK_ROWS rows each.
+        """The rows in lists, at most CHUNK_ROWS rows each. report, raises: as of rows()."""
+        rows, size = [], 0
+        for line, row in self.rows(report):
+            rows.append((line, row))
+            size += sum(map(len, row.values()))
+            if len(rows) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
+                yield rows
+                rows, size = [], 0
+        if rows:
+            yield rows
+
+    def rows(self, report) -> Iterator[tuple[int, dict[str, str]]]:
+        """(physical line that the row begins in, its text by column) of each row.
 
         report: called with a RecipientError or CampaignError for each row that is too short or too long, lacks a required cell, or
         that `where` fails for; the row is left out. Raises RecipientError where the file cannot be read on: bad quotes, a huge cell; and
         CampaignError where `where` has no end.
         """
-        rows, size = [], 0
         self.blank = self.left_out = 0
         for line, row in self._rows():
-            if not any(cell.strip() for cell in row):
+            if not any(map(str.strip, row)):
                 self.blank += 1
                 continue
             try:
@@ -96,13 +107,7 @@ class Table:
             if whole is None:
                 self.left_out += 1
                 continue
-            rows.append((line, dict(zip(self.columns, whole, strict=True))))
-            size += sum(map(len, whole))
-            if len(rows) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
-                yield rows
-                rows, size = [], 0
-        if rows:
-            yield rows
+            yield line, dict(zip(self.columns, whole, strict=True))
 
     def as_written(self, report) -> Iterator[tuple[int, list[str], dict | None]]:
         """(line, cells as they stand in the file, the row by its columns or None where `where` leaves it out) of each row with any text.
@@ -129,15 +134,15 @@ class Table:
 
     def own(self, row: dict, line: int) -> Mailbox:
         """The mailbox in the row's address column. Raises RecipientError with line and column."""
-        cell, place = row[self.email], Place(self.file, line, self.email)
+        cell = row[self.email]
         try:
             mailbox = parse_mailbox(cell)
         except AddressError as error:
-            raise RecipientError(str(error), place, "correct it") from None
+            raise RecipientError(str(error), Place(self.file, line, self.email), "correct it") from None
         if mailbox is None:
-            raise RecipientError("the address is empty", place, "fill it in, or remove the row")
+            raise RecipientError("the address is empty", Place(self.file, line, self.email), "fill it in, or remove the row")
         if mailbox.name or "<" in cell:
-            raise RecipientError(f'"{shown(cell)}" is a name and an address; a bare address is wanted here', place,
+            raise RecipientError(f'"{shown(cell)}" is a name and an address; a bare address is wanted here', Place(self.file, line, self.email),
                                  "put the name into a column of its own, and write `to: \"{{ name }} <{{ email }}>\"`")
         return mailbox
 

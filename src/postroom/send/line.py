@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from postroom.address import shown
 from postroom.errors import LoginPutOff, LoginRefused, RelayUnavailable
@@ -11,7 +11,7 @@ from postroom.outcome import BEHIND, CAMPAIGN, NOT_BEGUN, PENDING, SESSION, Fate
 from postroom.send.window import Window
 from postroom.smtp.protocol import CHUNKED, LOCKSTEP
 from postroom.smtp.reply import LOGIN, LOGIN_CODES, RECONNECT, judged
-from postroom.smtp.session import Relay, Session
+from postroom.smtp.session import NO_WORK, Relay, Session
 from postroom.words import visible
 
 RECONNECT_SECONDS = 10
@@ -42,8 +42,18 @@ class Line:
         return self._session.in_flight
 
     @property
+    def window(self) -> int:
+        """How many messages may be in flight at the present pace."""
+        return self._window.size
+
+    @property
+    def group(self) -> int:
+        """How many of these are handed over at a time."""
+        return self._window.group
+
+    @property
     def room(self) -> int:
-        """How many messages may be handed over now; none until a good part of the window is free again."""
+        """How many messages may be handed over now; none until a group has room."""
         if self._ended:
             return 0
         in_flight = self.in_flight
@@ -76,11 +86,11 @@ class Line:
         self._taken_before = self._taken
         self._begun, self._taken, self._answered, self._ended = 0, 0, False, False
 
-    def push(self, leaving: list[Message], until: float | None, began: float, beside: int | None = None) -> list[Fate]:
-        """Hand messages over and exchange octets until one is answered, `until` (monotonic) has passed, a signal came, or the descriptor
-        `beside` is readable.
+    def push(self, leaving: list[Message], until: float | None, began: float, work: Iterator[bool] = NO_WORK) -> list[Fate]:
+        """Hand messages over and exchange octets until a good part of a group is answered, `until` (monotonic) has passed, a signal came
+        or the work ends.
 
-        began: when these were chosen to leave (monotonic); what it took to write that down belongs to their round trip.
+        began: when these were chosen to leave (monotonic); what it took to write that down belongs to their round trip. work: as Session.push() has it.
         Returns what became of those that were answered.
         """
         if not leaving and self._session.closed:
@@ -92,7 +102,7 @@ class Line:
             return [Fate(message, PENDING, NOT_BEGUN, SESSION) for message in leaving]
         self._begun += len(leaving)
         self._window.left(len(leaving), began)
-        answers = self._session.push(leaving, until, beside)
+        answers = self._session.push(leaving, until, max(1, self._window.group // 2), work)
         fates = judged(answers, self._relay.meanings)
         self._observe(answers)
         if any(fate.code is not None and fate.scope not in (SESSION, CAMPAIGN) for fate in fates):

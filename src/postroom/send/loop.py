@@ -9,7 +9,6 @@ from postroom.outcome import NOT_BEGUN, PENDING, SENT, SESSION, Fate
 from postroom.send.line import Line
 from postroom.send.queue import Queue
 from postroom.send.rate import PATIENCE_SECONDS, Pace
-from postroom.send.turns import Turns
 from postroom.smtp.reply import SLOW
 
 FINISH_SECONDS = 30
@@ -22,97 +21,166 @@ INTERRUPTED, ALL_PUT_OFF = "interrupted", "all put off"
 def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fate], list[Message]], None], interrupted: Callable[[], bool],
          rest: Callable[[float, bool], PostroomError | str | None]) -> None:
     """Everything in the queue, one durable commit a turn: what was answered, and what leaves next, several at a time where they are in flight.
-    A turn is written while those in flight are answered; what it names waits for it.
 
-    journal: has turn(answered, leaving). told: hears what turn() has written down. interrupted: whether a signal
+    journal: has turn(answered, leaving) and turning(). told: hears what turn() has written down. interrupted: whether a signal
     came since it was last asked. rest: called while nothing may leave for long, with the time to come back (UTC seconds) and whether it is
     the account's quota; sleeps until then, or returns why the run ends instead.
     A body leaves only after the commit that names it, because its reply may never come (RFC 1047).
     Why it ended stands in queue.closed_by; only a journal that cannot be written raises.
     """
-    fates: list[Fate] = []
-    opens_at, held_until, began = None, 0.0, 0.0
-    with Turns(journal) as turns:
-        try:
-            while turns.under_way or queue or queue.closed_by is None and (line.in_flight or queue.due_at is not None):
-                if not turns.under_way:
-                    back_at = _idle_until(queue, pace, opens_at)
-                    if back_at is not None and not line.in_flight:
-                        fates = _written(journal, fates, told)
-                        # A relay hangs up on somebody who says nothing for minutes.
-                        line.quit()
-                        if (reason := rest(back_at, bool(queue))) is not None:
-                            queue.close(reason)
-                        opens_at = None
-                        if interrupted():
-                            queue.close(INTERRUPTED)
-                        continue
-                    began = time.monotonic()
-                    free = pace.free(began) if back_at is None else 0
-                    if free and queue:
-                        line.ready()
-                    taken = queue.take(min(free, line.room))
-                    if taken or fates and not (line.in_flight and began < held_until):
-                        turns.begin(fates, taken, beside=line.in_flight > 0)
-                        fates = []
-                leaving = []
-                if turns.under_way and (not line.in_flight or turns.is_done):
-                    leaving, opens_at, unbegun = _ended(turns, queue, told)
-                    fates = unbegun + fates
-                # A reconnect or the disk may have taken a while: what counts is when the mail leaves.
-                now = time.monotonic()
-                pace.left(len(leaving), now)
-                # With no room it is a reply that we wait for, or the disk, else the moment at which the next may leave.
-                full = line.room <= len(leaving) and (leaving or line.in_flight)
-                until = None if turns.under_way or full or not queue else max(pace.next(now), now + _patience(opens_at))
-                if fates and not turns.under_way:
-                    until = min(held_until, until or held_until)
-                begun = line.in_flight
-                try:
-                    answered = queue.settle(line.push(leaving, until, began, turns.done if turns.under_way else None))
-                except LocalError:
-                    # What was not begun never left; without a fate in the journal the next run would call it uncertain.
-                    fates += [Fate(message, PENDING, NOT_BEGUN) for message in leaving[line.in_flight - begun:]]
-                    raise
-                held_until = held_until if fates else time.monotonic() + HELD_SECONDS
-                fates += answered
-                _heed(pace, answered)
-                if interrupted():
-                    queue.close(INTERRUPTED)
-        except InterruptedError:
-            interrupted()
-            queue.close(INTERRUPTED)
-        except RelayUnavailable as error:
-            queue.close(INTERRUPTED if interrupted() else error)
-        except PostroomError as error:
-            queue.close(error)
-        finally:
-            if turns.under_way:
+    loop = _Loop(queue, line, journal, pace, told)
+    try:
+        while queue or queue.closed_by is None and (loop.turn or line.in_flight or queue.due_at is not None):
+            back_at = loop.idle_until()
+            if back_at is None or line.in_flight or loop.turn:
+                loop.go_on(may_leave=back_at is None)
+            else:
+                loop.settle_down()
+                if (reason := rest(back_at, bool(queue))) is not None:
+                    queue.close(reason)
+            if interrupted():
                 queue.close(INTERRUPTED)
-                fates = _ended(turns, queue, told)[2] + fates
-            _written(journal, turns.unwritten + fates + queue.settle(line.finish(within=FINISH_SECONDS)), told)
+    except InterruptedError:
+        interrupted()
+        queue.close(INTERRUPTED)
+    except RelayUnavailable as error:
+        queue.close(INTERRUPTED if interrupted() else error)
+    except PostroomError as error:
+        queue.close(error)
+    finally:
+        loop.end()
 
 
-def _ended(turns, queue, told):
-    """The turn that was under way: the messages that leave now, when a quota opens for the others, and fates of those that may not leave after all."""
-    answered, taken = turns.under_way
-    left, opens_at = turns.end()
-    leaving = taken[:left]
-    queue.put_back(taken[left:])
-    told(answered, leaving)
-    if queue.closed_by is None:
-        return leaving, opens_at, []
-    return [], opens_at, queue.settle([Fate(message, PENDING, NOT_BEGUN, SESSION) for message in leaving])
+class _Loop:
+    """fates: what was answered and is not being written down yet; since held_until less HELD_SECONDS. turn: the _Turn that is under way, or None.
+    short: whether those who would leave next are not built yet. opens_at: when the account's quota does, UTC seconds, or None.
+    """
+
+    def __init__(self, queue, line, journal, pace, told):
+        self.queue, self.line, self.journal, self.pace, self.told = queue, line, journal, pace, told
+        self.fates, self.held_until, self.turn, self.short, self.opens_at = [], 0.0, None, False, None
+
+    def go_on(self, may_leave):
+        """Hand over whoever may leave now, and hear of those who left before."""
+        line, pace = self.line, self.pace
+        if self.turn is None:
+            self._begin_turn(time.monotonic(), may_leave)
+        began, leaving = self._end_turn() if self.turn and (self.turn.is_done or not line.in_flight) else (0.0, [])
+        # A reconnect or the disk may have taken a while: what counts is when the mail leaves.
+        now = time.monotonic()
+        pace.left(len(leaving), now)
+        before = line.in_flight
+        try:
+            answered = self.queue.settle(line.push(leaving, self._until(now, len(leaving)), began, self._work()))
+        except LocalError:
+            # What was not begun never left; without a fate in the journal the next run would call it uncertain.
+            self.fates += [Fate(message, PENDING, NOT_BEGUN) for message in leaving[line.in_flight - before:]]
+            raise
+        if answered:
+            self.held_until = self.held_until if self.fates else time.monotonic() + HELD_SECONDS
+            self.fates += answered
+            _heed(pace, answered)
+
+    def settle_down(self):
+        """Nothing leaves for long: a relay hangs up on somebody who says nothing for minutes."""
+        self._write_down(self.fates)
+        self.fates, self.opens_at = [], None
+        self.line.quit()
+
+    def end(self):
+        """Write down what became of everybody. Whom a turn has named that is written, and who has not left, may not leave any more."""
+        turn, unbegun = self.turn, []
+        if turn is not None and turn.is_written:
+            _, leaving = self._end_turn()
+            unbegun = [Fate(message, PENDING, NOT_BEGUN, SESSION) for message in leaving]
+        elif turn is not None:
+            turn.steps.close()
+            self.fates = turn.answered + self.fates
+        self._write_down(self.fates + self.queue.settle(unbegun + self.line.finish(within=FINISH_SECONDS)))
+
+    def idle_until(self):
+        """When the next message may leave, where that is longer than anybody waits in front of a terminal; UTC seconds."""
+        if not self.queue:
+            return self.queue.due_at
+        now = time.monotonic()
+        if quota := self.pace.quota(now):
+            return time.time() + quota[1] - now
+        return self.opens_at if self.opens_at is not None and self.opens_at > time.time() + PATIENCE_SECONDS else None
+
+    def _work(self):
+        """What there is to do while the relay is at work: write the turn down, and build who leaves next. A little at each step, which says
+        whether it was anything; ends where somebody may leave.
+        """
+        while not (self.turn.is_done if self.turn else self.short and not self._is_short()):
+            yield self.turn.step() if self.turn else self.queue.prepare(self.line.window)
+
+    def _begin_turn(self, now, may_leave):
+        free = self.pace.free(now) if may_leave else 0
+        if free and self.queue:
+            self.line.ready()
+        # A commit serves a whole group: while others are in flight there is time to build one.
+        self.short = free >= self.line.group and self._is_short() and self.queue.prepare(self.line.window)
+        most = min(free, self.line.room)
+        taken = [] if self.short else self.queue.take(min(most, self.queue.ready) if self.line.in_flight else most)
+        if taken or self.fates and (now >= self.held_until or not self.line.in_flight):
+            self.turn = _Turn(self.journal, self.fates, taken, now)
+            self.fates = []
+
+    def _is_short(self):
+        """Whether there is room at the line for more than are built."""
+        return self.line.in_flight > 0 and self.queue.ready < min(self.line.room, self.line.group)
+
+    def _end_turn(self):
+        """When the turn was begun, and those who leave now that it is written down."""
+        turn = self.turn
+        left, self.opens_at = turn.result()
+        self.turn = None
+        self.queue.put_back(turn.taken[left:])
+        self.told(turn.answered, turn.taken[:left])
+        return turn.began, turn.taken[:left]
+
+    def _until(self, now, leaving):
+        """When to come back: with no room, or while something is to be done first, it is a reply that we wait for, else the moment at which the next may leave."""
+        line, queue = self.line, self.queue
+        if self.turn is not None:
+            return None
+        full = line.room <= leaving and (leaving or line.in_flight)
+        until = None if full or self.short or not queue else max(self.pace.next(now), now + _patience(self.opens_at))
+        return min(self.held_until, until or self.held_until) if self.fates else until
+
+    def _write_down(self, fates):
+        self.journal.turn(fates, [])
+        self.told(fates, [])
 
 
-def _idle_until(queue, pace, opens_at):
-    """When the next message may leave, where that is longer than anybody waits in front of a terminal; UTC seconds."""
-    if not queue:
-        return queue.due_at
-    now = time.monotonic()
-    if quota := pace.quota(now):
-        return time.time() + quota[1] - now
-    return opens_at if opens_at is not None and opens_at > time.time() + PATIENCE_SECONDS else None
+class _Turn:
+    """One turn of the journal, a step at a time. answered, taken: what it writes. began: when, monotonic."""
+
+    def __init__(self, journal, answered, taken, began):
+        self.answered, self.taken, self.began = answered, taken, began
+        self.steps, self.is_done, self._turned, self._error = journal.turning(answered, taken), False, None, None
+
+    @property
+    def is_written(self):
+        return self._turned is not None
+
+    def step(self):
+        """Always true. What goes wrong is told by result(): whoever is at the line now has answers in hand."""
+        try:
+            next(self.steps)
+        except StopIteration as end:
+            self.is_done, self._turned = True, end.value
+        except Exception as error:  # noqa: BLE001 - it is raised again
+            self.is_done, self._error = True, error
+        return True
+
+    def result(self):
+        """What the journal's turn() returns, once it is written; raises what went wrong."""
+        while not self.is_done:
+            self.step()
+        if self._error is not None:
+            raise self._error
+        return self._turned
 
 
 def _patience(opens_at):
@@ -126,9 +194,3 @@ def _heed(pace, fates):
         pace.slow_down(time.monotonic())
     elif any(fate.state == SENT for fate in fates):
         pace.taken()
-
-
-def _written(journal, fates, told):
-    journal.turn(fates, [])
-    told(fates, [])
-    return []

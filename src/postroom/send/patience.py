@@ -34,6 +34,8 @@ class Patience:
     def heed(self, fate: Fate) -> PostroomError | None:
         """Why to stop now, or None."""
         self._count(fate)
+        if fate.state == SENT:
+            return None
         said, meaning = f'"{fate.code} {shown(fate.text)}"', fate.meaning
         action = meaning and meaning.action
         if meaning is not None and (fate.scope == CAMPAIGN or action == SPAM and self._recent.count(SPAM) >= MOST_SPAM

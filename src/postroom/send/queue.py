@@ -7,7 +7,7 @@ from postroom.address import shown
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
 from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, Fate
-from postroom.send.departures import Departures
+from postroom.send.departures import BEGUN, Departures
 from postroom.send.patience import Patience
 from postroom.smtp.reply import SLOW
 
@@ -17,7 +17,7 @@ JITTER = 0.2  # up to so much longer, so that not all come back at one moment
 MOST_TRIES = 12  # about a day and a half
 # So often "slow down" at one and the same message: perhaps it is about this one, so the others go first.
 MOST_SLOW_AT_ONE = 5
-MOST_TAKEN_OCTETS = 8 << 20  # at one time: they are held until they are answered
+MOST_TAKEN_OCTETS = 8 << 20  # at one time, and ready: they are held until they are answered
 
 
 class Queue:
@@ -29,17 +29,19 @@ class Queue:
 
     def __init__(self, departures: Departures, patience: Patience):
         self._departures, self._patience, self._again, self.closed_by = departures, patience, deque(), None
+        self._fault = None
         self._returned, self._left_over, self._words = set(), 0, ""
         self._slow_at, self._stalled, self._waited = (None, 0), deque(), set()
         self._out, self._echoes = set(), set()
 
     def __bool__(self):
         """Whether there is something to hand out now; looks one message ahead."""
-        if self.closed_by is None and not self._again:
-            try:
-                self.put_back([message for message in (self._departures.next(),) if message is not None])
-            except PostroomError as error:
-                self.close(error)
+        while self.closed_by is None and not self._again and self.prepare(1):
+            pass
+        if self._fault is not None and not self._again:
+            if not isinstance(self._fault, PostroomError):
+                raise self._fault
+            self.close(self._fault)
         if self.closed_by is None and not self._again and self._stalled:
             self._again.append(self._stalled.popleft())
         # Whoever is still out may come back unsent, and is to go again.
@@ -47,6 +49,30 @@ class Queue:
             self.close(RelayUnavailable(f"the relay closed the connection twice at each of {self._left_over:,} messages, which are left for the next run{self._words}",
                                         None, "run it again later; if it is the same ones again, ask who runs the relay"))
         return self.closed_by is None and bool(self._again)
+
+    @property
+    def ready(self) -> int:
+        """How many are built already."""
+        return len(self._again)
+
+    def prepare(self, most: int) -> bool:
+        """Do a step towards the next message, unless so many are ready or nothing is left. Returns whether there was one to do."""
+        if self.closed_by is not None or self._fault is not None or not self._has_room(most):
+            return False
+        try:
+            message = self._departures.step()
+        except Exception as error:  # noqa: BLE001 - it is raised again
+            # Those in front of it may still leave, and whoever asks may be at the line, with answers in hand.
+            self._fault = error
+            return False
+        if message is not None and message is not BEGUN:
+            self._again.append(message)
+        return message is not None
+
+    def _has_room(self, most):
+        ready = len(self._again)
+        # Most are of about the same length, so the last one tells.
+        return ready < most and (not ready or ready * len(self._again[-1].octets) < MOST_TAKEN_OCTETS)
 
     @property
     def due_at(self) -> float | None:

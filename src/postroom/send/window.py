@@ -1,7 +1,8 @@
 """How many messages may be in flight: as few as keep the line busy, because each is a person whom a lost connection makes uncertain.
 
 ceil(2 × pace × round trip), the bandwidth-delay product of a transport with messages for octets, twice over so that it can grow: where the
-line is what holds us, doubling it doubles the pace and so the next window, until the relay, the rate or the limit holds us instead.
+line is what holds us, doubling it doubles the pace and so the next window, until the relay, the rate or the limit holds us instead. A round trip counts
+as COMMIT_SECONDS at least: whoever leaves within that time is written down by one commit of the journal, because the disk would hold us otherwise.
 """
 
 import math
@@ -14,8 +15,8 @@ COMMIT_SECONDS = 0.01
 class Window:
     """most: the limit. Times are monotonic seconds, of messages in the order in which they left.
 
-    group: how many of it must be free before it is filled again, so that a commit of the journal serves several: what leaves in
-    COMMIT_SECONDS, half of the window at most, because the line must not run dry.
+    group: how many of it must be free before it is filled again: what leaves in COMMIT_SECONDS, half of the window at most, because the line must
+    not run dry.
     """
 
     def __init__(self, most: int):
@@ -37,7 +38,7 @@ class Window:
         observed = min(self.size, len(self._answered) - 1)
         pace = observed / max(now - self._answered[-1 - observed], 1e-6)
         # The shortest trip is the one that waited least behind others.
-        self.size = min(self._most, max(1, math.ceil(2 * pace * min(self._trips))))
+        self.size = min(self._most, max(1, math.ceil(2 * pace * max(COMMIT_SECONDS, min(self._trips)))))
         self.group = max(1, min(self.size // 2, round(pace * COMMIT_SECONDS)))
 
     def ended(self) -> None:

@@ -37,7 +37,8 @@ END, LONE_DOT = "end of data", "lone dot"
 ELSEWHERE = "use a relay that offers it on every connection, or take the row out"
 
 # Which first digits a reply may have where; any other does not fit, and the dialogue is out of step.
-FITTING = {MAIL: "245", RCPT: "245", DATA: "345", END: "245", LONE_DOT: "245", RSET: "2"}
+FITTING = {MAIL: (2, 4, 5), RCPT: (2, 4, 5), DATA: (3, 4, 5), END: (2, 4, 5), LONE_DOT: (2, 4, 5), RSET: (2,)}
+ANY = (2, 3, 4, 5)
 
 # What says that a command is not known, or not now (RFC 5321 section 4.2.3): behind an accepted RCPT the body was perhaps read as commands.
 UNKNOWN = range(500, 505)
@@ -47,24 +48,27 @@ NO_REPLY = Reply(451, None, ("the connection ended before the relay answered",))
 
 Heard = namedtuple("Heard", "phase reply")
 Heard.__doc__ = "One reply and the phase that it answers."
+# A whole transaction's commands are a hundredth of its time each: so these are plain tuples.
+# A step is (phase, octets, transaction, address); what is expected, (phase, transaction, address, where the stream was behind the command).
 
 
 class Protocol:
     """One session's dialogue.
 
+    tells_all: whether every reply is an event; else those to commands outside of transactions are.
     broken: None, or why the session must end at once. closing: the 421 that the relay said, or None.
     octets_in_flight: what the messages begun and not answered hold.
     misfit: None, or the reply after which nothing more should be streamed to this relay, in this session or another.
     """
 
-    def __init__(self, mode: str = LOCKSTEP, meanings: tuple = ()):
-        self.mode, self.broken, self.closing, self.misfit, self._meanings = mode, None, None, None, meanings
+    def __init__(self, mode: str = LOCKSTEP, meanings: tuple = (), tells_all: bool = False):
+        self.mode, self.broken, self.closing, self.misfit, self._meanings, self._tells_all = mode, None, None, None, meanings, tells_all
         self._reader = ReplyReader()
-        self._expected = deque([_Expected(GREETING)])
+        self._expected = deque([(GREETING, None, None, 0)])
         self._steps = deque()
         self._open = []
         self._reset_first = self._unproven = self._reset_refused = False
-        self._handed_out = self._written = self.octets_in_flight = 0
+        self._handed_out = self._written = self.octets_in_flight = self.heard = 0
 
     def stream(self, mode: str) -> None:
         """From now on write in this mode, once a transaction that went one command at a time was accepted."""
@@ -83,12 +87,12 @@ class Protocol:
     @property
     def expected_phase(self) -> str | None:
         """What the next reply answers; None where none is due."""
-        return self._expected[0].phase if self._expected else None
+        return self._expected[0][0] if self._expected else None
 
     @property
     def awaits_go_ahead(self) -> bool:
-        """Whether a mail waits for the reply to its DATA."""
-        return bool(self._expected) and self._expected[-1].phase == DATA
+        """Whether a mail waits for the reply to its DATA, and the relay has no other to take meanwhile."""
+        return bool(self._expected) and self._expected[-1][0] == DATA and self._expected[0][0] != END
 
     @property
     def between_replies(self) -> bool:
@@ -106,7 +110,7 @@ class Protocol:
 
     def command(self, phase: str, line: bytes) -> None:
         """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""
-        self._steps.append(_Step(phase, command_line(line)))
+        self._steps.append((phase, command_line(line), None, None))
 
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
         """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out; then nothing of it does."""
@@ -120,18 +124,16 @@ class Protocol:
 
     def to_write(self) -> list[tuple[str, bytes]]:
         """(phase, octets) of what may leave now, in order; the caller writes all of it."""
-        written = []
-        if self.broken is not None or self.closing is not None or self._reset_refused:
+        written, steps, expected = [], self._steps, self._expected
+        if not steps or self.broken is not None or self.closing is not None or self._reset_refused:
             return written
-        steps, expected = self._steps, self._expected
-        while steps and self._handed_out - self._written < MOST_WAITING and self._may_write(steps[0]):
-            if self._reset_first and steps[0].phase == MAIL:
+        while steps and self._handed_out - self._written < MOST_WAITING and (not expected or self._may_follow(*steps[0])):
+            if self._reset_first and steps[0][0] == MAIL:
                 self._reset_first = False
-                steps.appendleft(_Step(RSET, b"RSET\r\n"))
-            step = steps.popleft()
-            phase, octets, transaction, address = step
+                steps.appendleft((RSET, b"RSET\r\n", None, None))
+            phase, octets, transaction, address = steps.popleft()
             self._handed_out += len(octets)
-            expected.append(_Expected(phase, transaction, address, self._handed_out))
+            expected.append((phase, transaction, address, self._handed_out))
             if transaction is not None:
                 transaction.due += 1
                 transaction.to_come -= 1
@@ -147,7 +149,7 @@ class Protocol:
         for transaction in dropped:
             self._end(transaction)
         # What stands before a transaction without being a part of it is its RSET.
-        self._steps = deque(step for step in self._steps if step.transaction in begun)
+        self._steps = deque(step for step in self._steps if step[2] in begun)
         return [transaction.lost(-1) for transaction in dropped]
 
     def wrote(self, octets: int) -> None:
@@ -155,10 +157,11 @@ class Protocol:
         self._written += octets
 
     def receive(self, octets: bytes) -> list:
-        """Heard and Answer events, in order. Where the dialogue breaks, `broken` is set behind the events so far."""
+        """Heard and Answer events, in order; `heard` counts the replies. Where the dialogue breaks, `broken` is set behind the events so far."""
         events = []
         try:
             for reply in self._reader.feed(octets):
+                self.heard += 1
                 if self.broken is None:
                     self._take(reply, events)
         except ProtocolError as error:
@@ -181,50 +184,51 @@ class Protocol:
     def _prepare(self, transaction):
         """Have the next transaction of a message written behind all that waits already."""
         if self.mode == CHUNKED:
-            self._steps.append(_Step(RSET, b"RSET\r\n"))
-        steps = [_Step(MAIL, transaction.mail_from, transaction)]
-        steps += [_Step(RCPT, line, transaction, address) for address, line in transaction.recipients]
+            self._steps.append((RSET, b"RSET\r\n", None, None))
+        steps = [(MAIL, transaction.mail_from, transaction, None)]
+        steps += [(RCPT, line, transaction, address) for address, line in transaction.recipients]
         if self.mode == CHUNKED:
-            steps.append(_Step(END, b"BDAT %d LAST\r\n" % len(transaction.octets) + transaction.octets, transaction))
+            steps.append((END, b"BDAT %d LAST\r\n" % len(transaction.octets) + transaction.octets, transaction, None))
         else:
-            steps.append(_Step(DATA, b"DATA\r\n", transaction))
+            steps.append((DATA, b"DATA\r\n", transaction, None))
         self._steps.extend(steps)
         transaction.to_come = len(steps)
 
-    def _may_write(self, step):
-        if not self._expected:
-            return True
-        if not self.is_streaming or step.transaction is None and step.phase != RSET:
+    def _may_follow(self, phase, _, transaction, address):
+        """Whether a step may be written while replies are due."""
+        if not self.is_streaming or transaction is None and phase != RSET:
             return False
-        if step.phase in (DATA, END) and len(step.transaction.recipients) > 1 and step.transaction.due:
+        if phase in (DATA, END) and len(transaction.recipients) > 1 and transaction.due:
             return False
         # DATA's reply decides what comes next: the body, a lone dot, or the next transaction. Nothing is ever written behind it.
-        return not self.awaits_go_ahead
+        return self._expected[-1][0] != DATA
 
     def _take(self, reply, events):
-        if reply.code == CLOSING:
+        code = reply.code
+        if code == CLOSING:
             return self._closing(reply, events)
         if not self._expected:
             return self._does_not_fit(f'the relay says "{reply}" though nothing was asked', reply)
         expected = self._expected.popleft()
-        phase, transaction, _, ends_at = expected
-        events.append(Heard(phase, reply))
+        phase, transaction, address, ends_at = expected
+        if self._tells_all or phase not in FITTING:
+            events.append(Heard(phase, reply))
         early = self._written < ends_at
-        if phase == RSET and self.is_streaming and str(reply.code)[0] in "45" and not early:
+        if phase == RSET and self.is_streaming and code >= 400 and not early:
             self._reset_refused = True
-        elif str(reply.code)[0] not in FITTING.get(phase, "2345") or self._reset_refused:
+        elif code // 100 not in FITTING.get(phase, ANY) or self._reset_refused:
             self._expected.appendleft(expected)
             self._does_not_fit(f'the relay answers "{reply}" to {phase}', reply)
         elif early and (phase != END or reply.is_positive):
             self._expected.appendleft(expected)
             self._does_not_fit(f'the relay answers "{reply}" to {phase} before it had all of it', reply)
-        elif phase == END and self.mode == CHUNKED and reply.code in UNKNOWN and transaction.refusal is None:
+        elif phase == END and code in UNKNOWN and self.mode == CHUNKED and transaction.refusal is None:
             # The relay does not know BDAT after all, and may have read the mail as commands. It took nothing.
             self._end(transaction)
             events.append(transaction.lost(-1))
             self._does_not_fit(f'the relay answers "{reply}" to BDAT, which it offered', reply)
         elif transaction is not None:
-            self._advance(expected, reply, events)
+            self._advance(phase, transaction, address, reply, events)
             if early:
                 # Some servers close now, some read the rest in silence, some answer it once more: no count of replies holds from here on.
                 self.broken = f'the relay refuses a message before it had all of it: "{reply}"'
@@ -234,15 +238,14 @@ class Protocol:
         self.broken = why
         self.misfit = reply if self.mode != LOCKSTEP else None
 
-    def _advance(self, expected, reply, events):
-        phase, transaction, address, _ = expected
+    def _advance(self, phase, transaction, address, reply, events):
         transaction.due -= 1
         if phase == RCPT:
             transaction.said.append((address, reply))
         if phase == DATA and reply.is_intermediate:
             # Without a valid recipient the mail must not follow; an empty one is refused by itself (RFC 2920 section 3.1).
-            end = _Step(LONE_DOT, b".\r\n", transaction) if transaction.refusal else _Step(END, stuffed(transaction.octets), transaction)
-            self._steps.appendleft(end)
+            end = (LONE_DOT, b".\r\n") if transaction.refusal else (END, stuffed(transaction.octets))
+            self._steps.appendleft((*end, transaction, None))
             transaction.to_come += 1
         elif phase == END and (reply.is_positive or transaction.refusal is None):
             if transaction.refusal is not None:
@@ -251,10 +254,10 @@ class Protocol:
             if transaction.ended(reply):
                 self._prepare(transaction)
             self._unproven = self._unproven and not reply.is_positive
-        elif phase != LONE_DOT and transaction.refusal is None and (refusal := transaction.refused_by(phase, reply)):
+        elif phase != LONE_DOT and not reply.is_positive and transaction.refusal is None and (refusal := transaction.refused_by(phase, reply)):
             transaction.refusal = refusal
             if transaction.to_come:
-                self._steps = deque(step for step in self._steps if step.transaction is not transaction)
+                self._steps = deque(step for step in self._steps if step[2] is not transaction)
                 transaction.to_come = 0
             self._reset_first = self.mode != CHUNKED
         if not (transaction.due or transaction.to_come):
@@ -264,11 +267,11 @@ class Protocol:
     def _closing(self, reply, events):
         """The relay ends the session: the command that it answers failed, what stands behind it was not processed."""
         self.closing = reply
-        expected = self._expected.popleft() if self._expected else _Expected(None)
-        events.append(Heard(expected.phase, reply))
+        phase, refused, *_ = self._expected.popleft() if self._expected else (None, None)
+        events.append(Heard(phase, reply))
         for transaction in self._open:
-            if transaction is expected.transaction and not transaction.is_decided:
-                events.append(Answer(transaction.message, expected.phase, reply, False, transaction.addresses))
+            if transaction is refused and not transaction.is_decided:
+                events.append(Answer(transaction.message, phase, reply, False, transaction.addresses))
             else:
                 events.append(transaction.lost(-1))
         self._open.clear()
@@ -304,9 +307,9 @@ class _Transaction:
         return self.verdict is not None or self.refusal is not None
 
     def refused_by(self, phase, reply):
-        """(phase, Reply) that ends the transaction, or None where it goes on."""
+        """(phase, Reply) that ends the transaction, or None where a refusal does not end it."""
         if phase != RCPT:
-            return (phase, reply) if not reply.is_positive else None
+            return phase, reply
         own = next((said for address, said in self.said if address == self.message.envelope.own), None)
         if own is not None and not own.is_positive and self._goes_again(own):
             return phase, own
@@ -360,9 +363,6 @@ def _is_one_too_many(reply):
     return reply.enhanced[1:] == (5, 3) if reply.enhanced else reply.code == 452 or "too many" in reply.text.lower()
 
 
-_Step = namedtuple("_Step", "phase octets transaction address", defaults=(None, None))
-_Expected = namedtuple("_Expected", "phase transaction address ends_at", defaults=(None, None, 0))
-
 
 def command_line(line: bytes, utf8: bool = False) -> bytes:
     """One command with its line end: the only place that makes one, so nothing can be smuggled into a second line.
@@ -405,7 +405,7 @@ def _mail_from(message, capabilities, utf8):
 
 
 def _path(address):
-    if any(character in address for character in "<> "):
+    if "<" in address or ">" in address or " " in address:
         raise LocalError(f'"{address}" cannot stand in an SMTP command')
     # Half a surrogate pair becomes octets that are no UTF-8, which command_line() refuses.
     return address.encode("utf-8", "surrogatepass")

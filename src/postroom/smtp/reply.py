@@ -7,6 +7,7 @@ import re
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from postroom.errors import PostroomError
 from postroom.outcome import CAMPAIGN, DEFERRED, PENDING, RECIPIENT, REJECTED, SENT, SESSION, UNCERTAIN, AddressResult, Fate
@@ -46,7 +47,7 @@ class ProtocolError(PostroomError):
     """The relay does not speak SMTP, or not to the point: the session must end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reply:
     """code: 200..599. enhanced: such as (5, 1, 1), or None. lines: the texts, enhanced codes left out, safe to print."""
 
@@ -54,9 +55,14 @@ class Reply:
     enhanced: tuple[int, int, int] | None
     lines: tuple[str, ...]
 
-    @property
+    @cached_property
     def text(self) -> str:
         return " ".join(line for line in self.lines if line)
+
+    @cached_property
+    def enhanced_words(self) -> str | None:
+        """The enhanced code as it is written: 5.1.1."""
+        return ".".join(map(str, self.enhanced)) if self.enhanced else None
 
     @property
     def is_positive(self) -> bool:
@@ -75,8 +81,7 @@ class Reply:
         return self.code >= 500
 
     def __str__(self):
-        enhanced = ".".join(map(str, self.enhanced)) + " " if self.enhanced else ""
-        return f"{self.code} {enhanced}{self.text}".strip()
+        return " ".join(filter(None, (str(self.code), self.enhanced_words, self.text)))
 
 
 Answer = namedtuple("Answer", "message phase reply left addresses")
@@ -110,9 +115,9 @@ class ReplyReader:
 
         Raises ProtocolError if a line has no code, two lines of a reply differ in it, or a reply has no end.
         """
-        self._octets += octets
-        while (end := self._octets.find(b"\n")) >= 0:
-            line, self._octets = self._octets[:end].removesuffix(b"\r"), self._octets[end + 1:]
+        *lines, self._octets = (self._octets + octets).split(b"\n")
+        for line in lines:
+            line = line.removesuffix(b"\r")
             if not self._count and (reply := self._known.get(line)) is not None:
                 yield reply
                 continue
@@ -164,7 +169,7 @@ def printable(octets: bytes) -> str:
 
 def meaning_of(reply: Reply, phase: str | None, meanings: tuple[Meaning, ...]) -> Meaning | None:
     """The first that fits, or None. Each text is looked for in the reply as it came, enhanced code and all, in lower case."""
-    enhanced, said = _words(reply), None
+    enhanced, said = reply.enhanced_words, None
     for meaning in meanings:
         if (meaning.codes and reply.code not in meaning.codes or meaning.phases and phase not in meaning.phases
                 or meaning.enhanced and enhanced not in meaning.enhanced or meaning.action == REJECT and phase not in OF_A_RECIPIENT):
@@ -182,13 +187,15 @@ def judged(answers: list[Answer], meanings: tuple[Meaning, ...] = ()) -> list[Fa
 
 
 def _judged(answer, meanings):
-    results = tuple(AddressResult(address, reply.is_positive, reply.code, _words(reply), reply.text) for address, reply in answer.addresses)
+    results = tuple([AddressResult(address, reply.is_positive, reply.code, reply.enhanced_words, reply.text) for address, reply in answer.addresses])
     reply, message = answer.reply, answer.message
     if reply is None:
         if answer.left:
             return Fate(message, UNCERTAIN, "connection lost", SESSION, answer.phase, addresses=results)
         return Fate(message, PENDING, "connection lost", SESSION, answer.phase)
-    said = {"phase": answer.phase, "code": reply.code, "enhanced": _words(reply), "text": reply.text, "addresses": results}
+    if reply.is_positive and all(result.accepted for result in results):
+        return Fate(message, SENT, None, RECIPIENT, answer.phase, reply.code, reply.enhanced_words, reply.text, results)
+    said = {"phase": answer.phase, "code": reply.code, "enhanced": reply.enhanced_words, "text": reply.text, "addresses": results}
     if not reply.is_positive and (meaning := meaning_of(reply, answer.phase, meanings)):
         return _meant(answer, meaning, said)
     if reply.code == CLOSING:
@@ -236,7 +243,3 @@ def _reply(code, lines):
             enhanced = enhanced or tuple(map(int, found.groups()))
             lines[number] = line[found.end():].strip()
     return Reply(code, enhanced, tuple(lines))
-
-
-def _words(reply):
-    return ".".join(map(str, reply.enhanced)) if reply.enhanced else None

@@ -6,6 +6,7 @@ After any error of the socket it is read to its end before anything is judged: r
 
 import errno
 import ipaddress
+import itertools
 import math
 import os
 import select
@@ -13,7 +14,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from postroom.errors import LoginPutOff, LoginRefused, PostroomError, RelayRefused, RelayUnavailable
@@ -28,10 +29,11 @@ CONNECT, WRITE = "connect", "write"
 SECONDS = {CONNECT: 30, WRITE: 180, GREETING: 300, DATA: 120, END: 600, LONE_DOT: 600, "quit": 5}
 OTHER_SECONDS = 300
 DRAIN_SECONDS = 2
-GRACE_SECONDS = 0.002  # a relay that has nothing to look up answers a group of commands at once
+GATHER_SECONDS = 0.05  # so long one answer waits for others, so that they are judged and written down together
 READY = 220  # the greeting's code
 BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
 LONGEST_POLL_SECONDS = 86_400
+NO_WORK = itertools.repeat(False)
 # However many messages may be in flight: they are held until they are answered.
 MOST_IN_FLIGHT, MOST_OCTETS_IN_FLIGHT = 256, 8 << 20
 
@@ -70,7 +72,7 @@ class Session:
     def __init__(self, relay: Relay, line: socket.socket, transcript: Transcript | None, wake: int | None, seconds: Callable[[str], float]):
         self.relay, self.capabilities, self.closed, self.misfit = relay, {}, None, None
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
-        self._protocol, self._out, self._heard = Protocol(LOCKSTEP, relay.meanings), deque(), []
+        self._protocol, self._out, self._heard = Protocol(LOCKSTEP, relay.meanings, tells_all=transcript is not None), deque(), []
         self._progress = time.monotonic()
         self._conceal(getattr(relay.password, "known", list)())
         self._name = _literal(line.getsockname()[0]).encode("ascii")
@@ -113,16 +115,16 @@ class Session:
             return 0
         return (MOST_IN_FLIGHT if self._protocol.is_streaming else 1) - self.in_flight
 
-    def push(self, messages: list[Message], until: float | None, beside: int | None = None) -> list[Answer]:
-        """Begin messages and exchange octets until one is answered, `until` (monotonic) has passed, a signal came, or the descriptor
-        `beside` is readable.
+    def push(self, messages: list[Message], until: float | None, enough: int = 1, work: Iterator[bool] = NO_WORK) -> list[Answer]:
+        """Begin messages and exchange octets until so many were answered, one was not taken, one has waited for others for a moment,
+        `until` (monotonic) has passed, a signal came, or the work ends.
 
         A lost connection is no exception: it answers every message that was in flight. `until` None: no time limit but
-        that of each reply.
+        that of each reply. work: asked while the relay is at its own; does a little of what there is to do, and says whether there was anything.
         """
         for message in messages:
             self._protocol.begin(message, self.capabilities)
-        return self._exchange(until, beside=beside) if self.in_flight or until is not None else []
+        return self._exchange(until, enough=enough, work=work) if self.in_flight or until is not None else []
 
     def finish(self, within: float) -> list[Answer]:
         """Wait so many seconds, or until a signal comes, for the answers that are outstanding; the rest is answered as lost, and so is
@@ -138,8 +140,7 @@ class Session:
     def is_usable(self) -> bool:
         """Whether the idle line still stands; notices a relay that closed or spoke unasked meanwhile, without asking it anything."""
         if self.closed is None and not self.in_flight:
-            if self._readable(0):
-                self._read()
+            self._read()
             if self.closed is None and not self._protocol.between_replies:
                 self._hang_up("the relay speaks though nothing was asked")
         return self.closed is None
@@ -288,40 +289,44 @@ class Session:
 
     # Exchanging
 
-    def _exchange(self, until, replies=0, beside=None):
-        """Write and read until an answer came (or so many replies), `until` has passed, a signal came, or `beside` is readable."""
-        answers = []
-        while self.closed is None and not answers and not (replies and len(self._heard) >= replies):
-            self._write_on(answers)
-            readable, woken = (False, False) if self.closed or answers else self._wait(self._deadline(until), beside)
-            if readable:
-                answers += self._read()
-            if answers:
-                self._go_on(answers)
-            if woken:
+    def _exchange(self, until, replies=0, enough=1, work=NO_WORK):
+        """Write and read until enough answers came (or so many replies), one was not taken, `until` has passed, a signal came or the work ended."""
+        answers, waits_until, heard = [], until, -1
+        while True:
+            if self._out or heard != self._protocol.heard:
+                # What may be written changes with each reply.
+                heard = self._protocol.heard
+                self._write_on(answers)
+            if self.closed or replies and len(self._heard) >= replies:
                 break
+            # Whoever waits for "go ahead" gets it first, so that the relay is busy while we look at the answers.
+            if len(answers) >= enough and not self._protocol.awaits_go_ahead:
+                break
+            if read := self._read():
+                if not answers:
+                    waits_until = min(until or float("inf"), time.monotonic() + GATHER_SECONDS)
+                answers += read
+                if not all(answer.reply and answer.reply.is_positive for answer in read):
+                    enough = 0
+                continue
             # Also where octets keep coming: what counts is what was made of them.
-            if self.closed is None and time.monotonic() >= (deadline := self._deadline(until)):
-                if until is None or deadline < until:
+            now, deadline = time.monotonic(), self._deadline(waits_until)
+            if self.closed is None and now >= deadline:
+                if waits_until is None or deadline < waits_until:
                     # A reply that is missing where many are due may as well be one that was miscounted.
                     self.misfit = self.misfit or (None if self._out or not self._protocol.is_streaming else "a reply is missing")
                     answers += self._hang_up("the relay did not answer in time")
                 break
+            if read is None:
+                worked = next(work, None) if not self._out else False
+                if worked is None or not worked and self._wait(deadline - now):
+                    break
         return answers
 
-    def _go_on(self, answers):
-        """Have the next mail leave before anybody looks at these answers, so that the relay is busy meanwhile: the replies to its commands, which
-        went with the mail before, are on their way. Adds to the answers.
-        """
-        until = time.monotonic() + GRACE_SECONDS
-        self._write_on(answers)
-        while self.closed is None and self._protocol.awaits_go_ahead and (now := time.monotonic()) < until:
-            if self._readable(until - now):
-                answers += self._read()
-                self._write_on(answers)
-
     def _write_on(self, answers):
-        """Write what may leave now, as long as the kernel takes it and the relay says nothing; adds to the answers."""
+        """Write what may leave now, as long as the kernel takes it and the relay says nothing: the less it has when it closes, the more is certain. Adds to
+        the answers what the relay had still said where writing fails.
+        """
         while self.closed is None and self._hand_out() and self._write(answers) and self._hand_out() and not self._readable(0):
             pass
 
@@ -337,19 +342,14 @@ class Session:
         return bool(self._out)
 
     def _deadline(self, until):
-        phase = self._protocol.expected_phase
-        limits = [] if until is None else [until]
+        phase, deadline = self._protocol.expected_phase, float("inf") if until is None else until
         if self._out:
-            limits.append(self._progress + self._seconds(WRITE))
-        elif phase is not None:
-            limits.append(self._progress + self._seconds(phase))
-        return min(limits, default=float("inf"))
+            phase = WRITE
+        return deadline if phase is None else min(deadline, self._progress + self._seconds(phase))
 
-    def _wait(self, deadline, beside):
-        if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
-            return True, False
-        ready = _polled(max(0.0, deadline - time.monotonic()), (self._line, self._wake, beside), self._line if self._out else None)
-        return self._line in ready, self._wake in ready or beside in ready
+    def _wait(self, seconds):
+        """Sleep until something can be read, or written where something is left, for so long at most. Returns whether a signal came."""
+        return self._wake in _polled(seconds, (self._line, self._wake), self._line if self._out else None)
 
     def _readable(self, seconds):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
@@ -374,10 +374,11 @@ class Session:
         return sent == len(block)
 
     def _read(self):
+        """The answers in what has come; None where nothing has."""
         try:
             octets = self._line.recv(BLOCK)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
-            return []
+            return None
         except OSError as error:
             return self._hang_up(_words(error), by_relay=True)
         if not octets:
@@ -385,12 +386,15 @@ class Session:
         return self._feed(octets)
 
     def _feed(self, octets):
-        answers = []
+        answers, heard = [], self._protocol.heard
         for event in self._protocol.receive(octets):
             if isinstance(event, Heard):
                 self._hear(event)
             else:
                 answers.append(event)
+        if self._protocol.heard > heard:
+            # Only a whole reply is progress: one that drips must be there in its time.
+            self._progress = time.monotonic()
         if self._protocol.misfit and self.misfit is None:
             self.misfit = f'the relay answers "{self._protocol.misfit}" where it does not fit'
         if self._protocol.broken:
@@ -400,8 +404,6 @@ class Session:
         return answers
 
     def _hear(self, event):
-        # Only a whole reply is progress: one that drips must be there in its time.
-        self._progress = time.monotonic()
         if self._transcript:
             self._transcript.heard(event.phase, event.reply)
         if event.phase not in FITTING:
@@ -411,7 +413,7 @@ class Session:
         """Writing failed: read what the relay had still said, then judge."""
         answers, until = [], time.monotonic() + DRAIN_SECONDS
         while self.closed is None and self._readable(max(0.0, until - time.monotonic())):
-            answers += self._read()
+            answers += self._read() or []
         return answers + self._hang_up(_words(error), by_relay=True)
 
     def _hang_up(self, why, by_relay=False):

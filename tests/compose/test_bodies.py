@@ -59,6 +59,7 @@ def test_any_text_comes_back_from_its_lines_and_is_the_same_whatever_was_encoded
 
 
 @given(PIECES, PIECES, st.integers(1, 40))
+@example(["a\rb"], ["['a\\rb']"], 40)
 def test_two_texts_that_differ_have_identities_that_differ(pieces, others, least):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "LEAST", least)
@@ -93,13 +94,15 @@ def test_line_ends_of_any_kind_become_crlf_also_where_pieces_cut_them(pieces):
 @example(["w" * 74, "é"], False)
 @example(["w" * 73 + "="], True)
 @example(["w" * 75, "=" * 76, "w"], True)
+@example(["b" * 75 + "."], False)
+@example(["A" * 200 + "\n", "b" * 75 + "."], True)
 def test_a_text_that_is_the_whole_mail_ends_with_a_line_end_and_is_not_changed_by_it(pieces, in_segments):
     text = "".join(pieces)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bodies, "LEAST", 1 if in_segments else 10_000)
         encoding, octets = body(pieces, pieces).encoded(is_alone=True)
 
-    assert octets.endswith(b"\r\n")
+    assert octets.endswith(b"\r\n") and octets.dotted == checked(bytes(octets)).dotted == False  # noqa: E712 - all three
     if encoding == b"quoted-printable":
         assert max(map(len, octets.split(b"\r\n"))) <= 76
         assert quopri.decodestring(octets).replace(b"\r\n", b"\n") == text.encode()

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import time
 
 import pytest
 
@@ -75,7 +76,7 @@ class Line:
     """Has so many in flight at most, and answers one at each push once all work was done that there is."""
 
     def __init__(self, noted, window=4, group=2):
-        self.noted, self.window, self.group, self.out = noted, window, group, []
+        self.noted, self.window, self.group, self.out, self.untils = noted, window, group, [], []
 
     @property
     def in_flight(self):
@@ -90,6 +91,7 @@ class Line:
         pass
 
     def push(self, leaving, until, began, work):
+        self.untils.append(float("inf") if until is None else until - time.monotonic())
         self.out += leaving
         assert len(self.out) <= self.window
         self.noted += [f"left {message.key}" for message in leaving]
@@ -137,6 +139,23 @@ def test_a_disk_that_fails_while_others_are_in_flight_loses_no_answer():
     left = [words.split()[1] for words in noted if words.startswith("left")]
     assert queue.closed_by.what == "disk full"
     assert journal.answered == left and 0 < len(left) < 10
+
+
+def test_while_a_quota_is_shut_for_long_those_in_flight_are_waited_for():
+    class Shut(Journal):
+        def turning(self, answered, leaving):
+            yield from super().turning(answered, leaving[:2])
+            return Turned(2, time.time() + 3600)
+
+    noted, rested = [], []
+    queue, line = Queue(Source("abcd", noted), Patience(StopAfter())), Line(noted)
+
+    loop.send(queue, line, Shut(noted), Pace(()), lambda *turn: None, lambda: False, lambda until, quota: rested.append(quota) or "shut")
+
+    assert [words for words in noted if words.startswith("left")] == ["left a", "left b"]
+    assert queue.closed_by == "shut" and len(rested) == 1
+    # Once it is known, nobody comes back at once, which would be again and again.
+    assert len(line.untils) > 1 and min(line.untils[1:]) > 0.01
 
 
 @pytest.mark.parametrize("words", ["left a", "built e", "built f", "wrote ef", "left f", "wrote gh", "left j"])

@@ -353,3 +353,44 @@ def test_an_address_that_this_machine_cannot_speak_to_is_passed_over(relay, monk
     session.quit()
 
     assert relay.connections == 1
+
+
+def test_work_goes_on_while_the_relay_does_not_read():
+    """What has begun there may hold a lock, and must not wait for a slow uplink."""
+    read = threading.Event()
+
+    def speak(connection):
+        connection.sendall(b"220 x\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250-x\r\n250-PIPELINING\r\n250 SIZE\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250 ok\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250 ok\r\n")
+        connection.recv(1000)
+        connection.sendall(b"354 go\r\n")
+        assert read.wait(10)
+        end = b""
+        while not end.endswith(b"\r\n.\r\n"):
+            end = end[-5:] + connection.recv(1 << 20)
+        connection.sendall(b"250 taken\r\n")
+
+    steps = []
+
+    def work():
+        while not session._out:
+            yield False
+        for number in range(5):
+            steps.append(number)
+            yield True
+        read.set()
+        while True:
+            yield False
+
+    with listening(speak) as port:
+        session = Session.open(plain(port))
+        large = message(octets=b"Subject: x\r\n\r\n" + (b"x" * 98 + b"\r\n") * 80_000)
+        answer, = session.push([large], None, work=work())
+        session.quit()
+
+    assert (answer.reply.code, steps) == (250, [0, 1, 2, 3, 4])

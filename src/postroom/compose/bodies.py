@@ -59,8 +59,8 @@ class Body:
 
     def identity(self) -> bytes:
         """Differs for any two texts of the same template."""
-        said = self._said if self._is_plain() else repr(self.gaps).encode()
-        return b"%d %b%b" % (len(said), self.form.digest, said)
+        kind, said = (b"plain", self._said) if self._is_plain() else (b"odd", repr(self.gaps).encode())
+        return b"%b %d %b%b" % (kind, len(said), self.form.digest, said)
 
     def replaced(self, spans: list[tuple[int, int, str]]) -> "Body":
         """The text with other words in place of some of its spans, (start, end, words) in their order, none of them empty."""
@@ -221,5 +221,5 @@ def _ended(octets, is_alone, end):
     if end is CUT and len(octets) - octets.rfind(b"\n") - 1 >= mime.QUOTED_LINE:
         # The last line has no room for the sign of a soft line break: its last letter, which may be three octets, goes into a line of its own.
         at = len(octets) - (3 if octets[-3:-2] == b"=" else 1)
-        octets = octets[:at] + CUT + octets[at:]
+        octets = octets[:at] + CUT + octets[at:].replace(b".", b"=2E")
     return octets + end

@@ -71,7 +71,7 @@ class _Loop:
         pace.left(len(leaving), now)
         before = line.in_flight
         try:
-            answered = self.queue.settle(line.push(leaving, self._until(now, len(leaving)), began, self._work()))
+            answered = self.queue.settle(line.push(leaving, self._until(now, len(leaving), may_leave), began, self._work()))
         except LocalError:
             # What was not begun never left; without a fate in the journal the next run would call it uncertain.
             self.fates += [Fate(message, PENDING, NOT_BEGUN) for message in leaving[line.in_flight - before:]]
@@ -83,8 +83,8 @@ class _Loop:
 
     def settle_down(self):
         """Nothing leaves for long: a relay hangs up on somebody who says nothing for minutes."""
-        self._write_down(self.fates)
-        self.fates, self.opens_at = [], None
+        self._write_down()
+        self.opens_at = None
         self.line.quit()
 
     def end(self):
@@ -96,7 +96,13 @@ class _Loop:
         elif turn is not None:
             turn.steps.close()
             self.fates = turn.answered + self.fates
-        self._write_down(self.fates + self.queue.settle(unbegun + self.line.finish(within=FINISH_SECONDS)))
+        self.fates += self.queue.settle(unbegun + self.line.finish(within=FINISH_SECONDS))
+        self._write_down()
+
+    def _write_down(self):
+        self.journal.turn(self.fates, [])
+        fates, self.fates = self.fates, []
+        self.told(fates, [])
 
     def idle_until(self):
         """When the next message may leave, where that is longer than anybody waits in front of a terminal; UTC seconds."""
@@ -112,7 +118,11 @@ class _Loop:
         whether it was anything; ends where somebody may leave.
         """
         while not (self.turn.is_done if self.turn else self.short and not self._is_short()):
-            yield self.turn.step() if self.turn else self.queue.prepare(self.line.window)
+            worked = self.turn.step() if self.turn else self.queue.prepare(self.line.window)
+            # Once all are built nobody waits for others.
+            if self.short and not worked:
+                return
+            yield worked
 
     def _begin_turn(self, now, may_leave):
         free = self.pace.free(now) if may_leave else 0
@@ -139,18 +149,14 @@ class _Loop:
         self.told(turn.answered, turn.taken[:left])
         return turn.began, turn.taken[:left]
 
-    def _until(self, now, leaving):
+    def _until(self, now, leaving, may_leave):
         """When to come back: with no room, or while something is to be done first, it is a reply that we wait for, else the moment at which the next may leave."""
         line, queue = self.line, self.queue
         if self.turn is not None:
             return None
-        full = line.room <= leaving and (leaving or line.in_flight)
-        until = None if full or self.short or not queue else max(self.pace.next(now), now + _patience(self.opens_at))
+        waits = (leaving or line.in_flight) and (line.room <= leaving or not may_leave)
+        until = None if waits or self.short or not queue else max(self.pace.next(now), now + _patience(self.opens_at))
         return min(self.held_until, until or self.held_until) if self.fates else until
-
-    def _write_down(self, fates):
-        self.journal.turn(fates, [])
-        self.told(fates, [])
 
 
 class _Turn:

@@ -318,7 +318,7 @@ class Session:
                     answers += self._hang_up("the relay did not answer in time")
                 break
             if read is None:
-                worked = next(work, None) if not self._out else False
+                worked = next(work, None)
                 if worked is None or not worked and self._wait(deadline - now):
                     break
         return answers

@@ -249,7 +249,6 @@ class _Code(CodeGenerator):
         if frame.buffer is not None:
             self.write(")")
 
-
     @staticmethod
     def _escapes(frame, finalize):
         return frame.eval_ctx.autoescape and not frame.eval_ctx.volatile and finalize.src is None

@@ -30,6 +30,9 @@ USUAL = [
     "{% set block %}<b>{{ a }}</b>{% endset %}{{ block }}{% filter upper %}{{ a }} x{% endfilter %}{% with x = 1 %}{{ x }}{% endwith %}", "{% block b %}{{ a }}{% endblock %}{{ self.b() }}",
     "{{ now.strftime('%d.%m.%Y') }}{{ '{:%Y}'.format(now) }}{{ now.date() }}", "{{ 2 ** 10 }}{{ 7 // 2 }}{{ 7 % 4 }}{{ -n }}{{ n * 2.5 }}{{ 'n' in a }}{{ 1 < n <= 3 }}{{ n is odd }}{{ x is defined }}",
     "{{ a[1:] }}{{ a[::-1] }}{{ row['First Name'] }}{{ row.items() | list }}{{ (1, 2) }}{{ [1, [2]] }}{{ {'x': (1,)} }}{{ true }}{{ none }}", "{% set j = joiner(', ') %}{% set c = cycler('x', 'y') %}{{ j() }}{{ c.next() }}{{ j() }}{{ c.next() }}",
+    # What is equal to a text that was put out before, and is none, must not be taken for it.
+    "{% set t = '<b>' %}{{ t }}{{ t | safe }}{{ t }}{{ t | e }}{% set m %}{{ t }}{{ t | safe }}{% endset %}{{ m }}{{ 1 }}{{ true }}{{ 1.0 }}{{ '1' }}",
+    "{% macro m(x) %}{{ x | safe }}{{ x }}{{ caller() if caller is defined }}{% endmacro %}{{ m('<i>') }}{{ '<i>' }}{{ '<i>' | safe }}{% call m('<u>') %}{{ '<u>' }}{% endcall %}{{ ('<' * 300) }}{{ ('<' * 300) | safe }}",
     "{% autoescape false %}{{ a }}{% endautoescape %}{{ a | e }}{{ a | safe }}{{ a | forceescape }}{{ dict(x=1) }}{{ {}.fromkeys([1], 2) }}", "{% if a and n == 3 or false %}y{% elif x is defined %}z{% endif %}{{ 'p' if n > 3 else 'q' }}",
 ]
 

@@ -8,7 +8,7 @@ import turbohtml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from postroom.compose.img_src import local_sources, sources, value_of
+from postroom.compose.img_src import begins_picture, local_sources, may_be_local, sources, value_of
 
 CONDITIONAL = re.compile(r"[\t\n\f ]*\[if[^\]]*\]>", re.IGNORECASE)
 # Pieces that tokenizers stumble over, joined at random.
@@ -59,6 +59,19 @@ def test_an_independent_tokenizer_finds_the_same_pictures(html):
 @given(LETTERS)
 def test_it_finds_the_same_in_any_heap_of_letters(html):
     agrees(html)
+
+
+@settings(max_examples=500)
+@given(st.lists(LETTERS | st.sampled_from(['<img src="a.png">', '<img src="cid:a">', "<img alt='", "<IMG ", "<i", "<", "mg src=a.png>", "' src=https://x>", 'src="b.png">']), min_size=1, max_size=7))
+@example(["<", "img src=a.png>"])
+@example(["<p><im", "G src=a.png>"])
+@example(["<img alt=", "x src=a.png>"])
+@example(["<img src='cid:a'>", "<img src=", "a.png>"])
+def test_where_no_piece_begins_a_local_picture_the_whole_has_none(pieces):
+    """Every second piece stands in the template and is looked at by itself; the others are gaps."""
+    gaps = "\0".join(pieces[1::2]).encode()
+    if not any(map(may_be_local, pieces[::2])) and not begins_picture(gaps):
+        assert local_sources("".join(pieces)) == []
 
 
 @pytest.mark.parametrize(("html", "found"), [

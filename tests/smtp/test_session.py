@@ -2,7 +2,6 @@
 
 import base64
 import socket
-import ssl
 import threading
 import time
 from contextlib import contextmanager

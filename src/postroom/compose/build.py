@@ -19,7 +19,7 @@ from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
 from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.message import Block, Envelope, Message, checked, joined
+from postroom.message import Envelope, Message, checked, joined
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
@@ -28,7 +28,6 @@ CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "sub
 MOST_HEADER, MOST_URL = 10_000, 900
 MOST_FRAMES = 100
 MOST_TAGS = 100_000  # a parsed element takes some 400 octets
-as_json = json.JSONEncoder().encode
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
 
@@ -190,7 +189,7 @@ class Composer:
 
     def message_id(self, key: str, domain: str, repeat: int = 0) -> str:
         """One per recipient and edition: a repeat of the same mail is recognised by whoever has it already."""
-        identity = f"{self.identity}, {as_json(key)}, {repeat}]"
+        identity = f"{self.identity}, {json.dumps(key)}, {repeat}]"
         return f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}@{domain}"
 
     def message(self, rendered: Rendered, date: int, utc_offset: int | None = None, repeat: int = 0) -> Message:

@@ -6,7 +6,7 @@ from itertools import chain
 
 from postroom.check.plan import LATE, NOW, Going, Plan
 from postroom.compose.build import Composer
-from postroom.errors import Place, PostroomError, RecipientError
+from postroom.errors import Place, RecipientError
 from postroom.message import LocalError, Message
 
 # To find those who are due the table is read once more; not more often than this while others leave.

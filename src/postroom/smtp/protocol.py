@@ -363,7 +363,6 @@ def _is_one_too_many(reply):
     return reply.enhanced[1:] == (5, 3) if reply.enhanced else reply.code == 452 or "too many" in reply.text.lower()
 
 
-
 def command_line(line: bytes, utf8: bool = False) -> bytes:
     """One command with its line end: the only place that makes one, so nothing can be smuggled into a second line.
 

@@ -52,7 +52,7 @@ class Postfix(peers.Postfix):
         self._chunking, self._read, self._discarded = chunking, 0, 0
 
     def _settings(self):
-        return super()._settings() + "default_transport = discard:\nin_flow_delay = 0\n" + ("" if self._chunking else "smtpd_discard_ehlo_keywords = chunking\n")
+        return super()._settings() + "virtual_transport = discard:\nin_flow_delay = 0\n" + ("" if self._chunking else "smtpd_discard_ehlo_keywords = chunking\n")
 
     def settle(self) -> int:
         until = time.monotonic() + SETTLE_SECONDS

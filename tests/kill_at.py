@@ -69,13 +69,16 @@ def at_dialogue(when, way, what, number):
             die()
         return sent
 
+    def killing_sendmsg(self, pieces):
+        return killing_send(self, b"".join(pieces))
+
     def killing_recv(self, *size):
         octets = recv(self, *size)
         if here("reply"):
             die()
         return octets
 
-    socket.socket.send, socket.socket.recv = killing_send, killing_recv
+    socket.socket.send, socket.socket.sendmsg, socket.socket.recv = killing_send, killing_sendmsg, killing_recv
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "postroom"
 # Ground floor first: a file imports from its own folder and from the lines above it.
-ORDER = ["errors", "outcome", "words", "address", "message", "worker", "meter", "growing", "bounded", "filters", "pages", "read", "compose", "check", "preview", "smtp", "journal", "send", "report", "reconcile", "sandbox", "run", "api", "cli"]
+ORDER = ["errors", "outcome", "words", "address", "message", "steps", "worker", "meter", "growing", "bounded", "filters", "pages", "read", "compose", "check", "preview", "smtp", "journal", "send", "report", "reconcile", "sandbox", "run", "api", "cli"]
 NEIGHBOURS = {"smtp", "journal"}  # they never meet, and know nothing of campaigns
-FLOOR_OF_NEIGHBOURS = {"errors", "outcome", "words", "address", "message"}
+FLOOR_OF_NEIGHBOURS = {"errors", "outcome", "words", "address", "message", "steps"}
 WITHOUT_IO = ["compose/mime.py", "smtp/protocol.py", "smtp/reply.py", "smtp/auth.py", "send/rate.py"]
 IO = {"socket", "ssl", "threading", "time", "os", "select", "subprocess", "asyncio"}
 # A library is imported only where it is named; heavy ones only inside what needs them.

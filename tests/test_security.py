@@ -88,7 +88,7 @@ def test_any_text_becomes_a_body_that_can_leave(text):
 @given(st.lists(st.binary(max_size=20).map(lambda line: line.translate(None, b"\r\n\0")) | st.sampled_from([b".", b"..", b"", b".\xff"]), min_size=1))
 def test_dots_are_doubled_and_only_the_last_line_is_one(lines):
     octets = b"".join(line + b"\r\n" for line in lines)
-    sent = stuffed(checked(octets)).split(b"\r\n")
+    sent = b"".join(stuffed(checked(octets))).split(b"\r\n")
 
     assert sent[-2:] == [b".", b""] and b"." not in sent[:-2]
     assert [line[1:] if line.startswith(b".") else line for line in sent[:-2]] == lines

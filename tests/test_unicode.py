@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from handed_out import handed_out
 from parsers import with_python
 from postroom.compose.build import Composer
 from postroom.errors import PostroomError
@@ -186,7 +187,7 @@ def must_be_said(message, own="ann@example.com", parameters=""):
         core.receive(reply)
         if not said:
             core.begin(message, {"SMTPUTF8": "", "8BITMIME": ""})
-        written = [octets for _, octets in core.to_write()]
+        written = [octets for _, octets in handed_out(core)]
         core.wrote(sum(map(len, written)))
         said += written
     *commands, body = said

@@ -4,7 +4,7 @@ import functools
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections import namedtuple
 
 # Unicode's own line breaks are as good as CR and LF to some reader on the way (RFC 5322 section 2.2 allows neither).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -30,17 +30,14 @@ class AddressError(ValueError):
     """Why a text is not one mailbox, in words for people; the caller knows the place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(namedtuple("Mailbox", "name local domain")):
     """One mailbox (RFC 5322 section 3.4).
 
     name: the display name as people read it, may be "". local: the part before @ as written; beyond ASCII in NFC, and then only
     SMTPUTF8 can carry it (RFC 6531). domain: A-labels, lower case (RFC 5890).
     """
 
-    name: str
-    local: str
-    domain: str
+    __slots__ = ()
 
     @property
     def address(self) -> str:

@@ -70,14 +70,14 @@ def test_who_is_put_off_goes_again_in_the_same_run_while_others_leave(campaign, 
     monkeypatch.setattr("postroom.send.departures.PASS_SECONDS", 0.2)
     tries = itertools.count()
     relay.answers["RCPT TO:<r0000@example.com>"] = lambda line: "450 4.2.0 greylisted" if next(tries) == 0 else "250 2.1.5 OK"
-    send = campaign(40)
+    send = campaign(100)
     campaign_file = (folder.path / "campaign.yaml")
-    campaign_file.write_text(campaign_file.read_text().replace("security: plain", "security: plain\n  rate: 20/second"))
+    campaign_file.write_text(campaign_file.read_text().replace("security: plain", "security: plain\n  rate: 40/second"))
 
     said = send()
 
-    assert (said.exit, states(said), said.json["this_run"]["deferred"]) == (0, {"sent": 40}, 0), said.err
-    assert relay.recipients()[-1] != "r0000@example.com" and sorted(relay.recipients()) == people(40)
+    assert (said.exit, states(said), said.json["this_run"]["deferred"]) == (0, {"sent": 100}, 0), said.err
+    assert relay.recipients()[-1] != "r0000@example.com" and sorted(relay.recipients()) == people(100)
 
 
 def test_where_only_put_off_ones_are_left_the_run_ends_with_the_time_unless_it_waits(campaign, relay, monkeypatch):

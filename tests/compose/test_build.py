@@ -61,6 +61,16 @@ def test_the_octets_keep_every_rule_of_the_wire(full):
         assert message.octets.isascii()
 
 
+def test_what_two_messages_have_in_common_is_held_once(folder):
+    folder.write("logo.png", PNG * 100)
+    folder.campaign(CAMPAIGN + "images: {logo: logo.png}\n")
+
+    first, second = messages_of(folder)
+
+    of_both = [piece for piece in first.content.pieces if any(piece is other for other in second.content.pieces)]
+    assert len(PNG) * 100 < sum(map(len, of_both)) < len(first.octets) == len(first.content)
+
+
 def test_the_same_input_gives_the_same_octets_and_each_row_its_own_id(full):
     first, second = messages_of(full), messages_of(full)
 

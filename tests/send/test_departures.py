@@ -10,7 +10,8 @@ from postroom.compose.build import Composer
 from postroom.errors import RecipientError
 from postroom.read.campaign import load
 from postroom.read.recipients import Table
-from postroom.send.departures import BEGUN, PASS_SECONDS, Departures, in_turn
+from postroom.send.departures import PASS_SECONDS, Departures, in_turn
+from postroom.steps import STEP, finished
 
 
 @pytest.fixture
@@ -67,18 +68,17 @@ def test_late_ones_leave_behind_everybody_else(planned):
 
 def whole(departures):
     """The next message, in as many steps as it takes."""
-    while (message := departures.step()) is BEGUN:
-        pass
-    return message
+    steps = departures.begin()
+    return None if steps is None else finished(steps)
 
 
-def test_a_message_is_rendered_in_one_step_and_encoded_in_another(planned):
+def test_a_message_takes_several_steps(planned):
     departures = Departures(planned[1], planned[2])
 
-    steps = [departures.step() for _ in range(7)]
+    steps = departures.begin()
 
-    assert steps[::2] == [BEGUN, BEGUN, BEGUN, None]
-    assert [one.key for one in steps[1::2]] == ["a@example.com", "b@example.com", "c@example.com"]
+    assert [*steps] == [STEP] * 4
+    assert whole(departures).key == "b@example.com"
 
 
 class Clock:

@@ -144,3 +144,15 @@ def test_those_behind_the_one_at_which_a_session_ends_are_told_apart_whenever_th
     line.quit()
 
     assert [(fate.state, fate.reason) for fate in fates] == [("pending", "relay closing"), ("pending", BEHIND), ("uncertain", "connection lost")]
+
+
+def test_the_distance_between_groups_is_that_of_the_shortest_trip_so_far(relay):
+    """After a first mail that took long nobody waits half as long again."""
+    relay.answers["end of data"] = lambda octets: time.sleep(0.3) or "250 taken"
+    line = line_to(relay.port)
+    pushed(line, "a")
+    relay.answers.clear()
+    pushed(line, "b")
+
+    assert line.opens_at < time.monotonic() + 0.1
+    line.quit()

@@ -29,12 +29,13 @@ class Source:
     def __init__(self, names, noted):
         self.left, self.noted = list(names), noted
 
-    def step(self):
-        if not self.left:
-            return None
-        name = self.left.pop(0)
+    def begin(self):
+        return self.making(self.left.pop(0)) if self.left else None
+
+    def making(self, name):
         self.noted.append(f"built {name}")
         return Message(name, 2, Envelope("n@example.com", (name,), name), b"x\r\n", name, 0, "d")
+        yield
 
     def fresh(self, message):
         return message
@@ -77,6 +78,7 @@ class Line:
 
     def __init__(self, noted, window=4, group=2):
         self.noted, self.window, self.group, self.out, self.untils = noted, window, group, [], []
+        self.burst, self.opens_at = window, 0.0
 
     @property
     def in_flight(self):
@@ -107,11 +109,11 @@ class Line:
         pass
 
 
-def sent(names, fails=None, interrupted=lambda noted: False, told=lambda *turn: None):
+def sent(names, fails=None, interrupted=lambda noted: False, told=lambda *turn: None, over=Line):
     """(what was done in order, the queue, the journal) once all of these were sent."""
     noted = []
     queue, journal = Queue(Source(names, noted), Patience(StopAfter())), Journal(noted, fails)
-    loop.send(queue, Line(noted), journal, Pace(()), told, lambda: interrupted(noted), None)
+    loop.send(queue, over(noted), journal, Pace(()), told, lambda: interrupted(noted), None)
     return noted, queue, journal
 
 
@@ -123,6 +125,33 @@ def test_everybody_leaves_once_behind_the_commit_that_names_them():
         wrote, = (at for at, words in enumerate(noted) if words.startswith("wrote ") and name in words.split(" ")[1])
         assert wrote < noted.index(f"left {name}")
     assert queue.closed_by is None
+
+
+class SpreadLine(Line):
+    """Two may leave at one moment, and the next two a while later."""
+
+    def __init__(self, noted):
+        super().__init__(noted)
+        self.burst, self.left_at = 2, []
+
+    def push(self, leaving, until, began, work):
+        if leaving:
+            self.left_at.append(time.monotonic())
+            self.opens_at = self.left_at[-1] + 0.03
+        answered = super().push(leaving, until, began, work)
+        if not answered and until is not None:
+            time.sleep(max(0, until - time.monotonic()))
+        return answered
+
+
+def test_groups_keep_their_distance():
+    lines = []
+
+    noted, *_ = sent("abcdefghij", over=lambda noted: lines.append(SpreadLine(noted)) or lines[0])
+
+    left_at = lines[0].left_at
+    assert [words.split()[1] for words in noted if words.startswith("left")] == list("abcdefghij")
+    assert len(left_at) == 5 and all(later - earlier >= 0.03 for earlier, later in zip(left_at, left_at[1:]))
 
 
 def test_while_the_relay_is_at_work_others_are_built_and_written_down():
@@ -158,6 +187,40 @@ def test_while_a_quota_is_shut_for_long_those_in_flight_are_waited_for():
     assert len(line.untils) > 1 and min(line.untils[1:]) > 0.01
 
 
+class PatientLine(Line):
+    """Comes back when the work ends, and else not before it is time, as a session does."""
+
+    def push(self, leaving, until, began, work):
+        self.out += leaving
+        self.noted += [f"left {message.key}" for message in leaving]
+        while worked := next(work, None):
+            pass
+        if self.out:
+            return [Fate(self.out.pop(0), SENT, phase="end of data", code=250)]
+        if worked is not None and until is not None:
+            time.sleep(max(0.0, until - time.monotonic()))
+        return []
+
+
+def test_while_a_quota_is_shut_for_a_moment_the_journal_is_left_alone():
+    """Another run of the account has used it up: only the journal knows of that one's departures."""
+    opens_at, asked = time.time() + 0.5, []
+
+    class Shut(Journal):
+        def turning(self, answered, leaving):
+            asked.append(leaving)
+            is_open = time.time() >= opens_at
+            yield from super().turning(answered, leaving if is_open else [])
+            return Turned(len(leaving), None) if is_open else Turned(0, opens_at)
+
+    noted = []
+
+    loop.send(Queue(Source("abcd", noted), Patience(StopAfter())), PatientLine(noted), Shut(noted), Pace(()), lambda *turn: None, lambda: False, None)
+
+    assert [words for words in noted if words.startswith("left")] == ["left a", "left b", "left c", "left d"]
+    assert len(asked) <= 10 and time.time() >= opens_at
+
+
 @pytest.mark.parametrize("words", ["left a", "built e", "built f", "wrote ef", "left f", "wrote gh", "left j"])
 def test_once_a_signal_came_nobody_else_leaves_and_whoever_was_named_is_pending(words):
     left_before, counted = [], []
@@ -180,10 +243,10 @@ def test_a_fault_of_ours_while_others_are_in_flight_loses_no_answer(monkeypatch)
     def failing(self):
         if self.left == ["h", "i", "j"]:
             raise ZeroDivisionError
-        return step(self)
+        return begin(self)
 
-    step, journals = Source.step, []
-    monkeypatch.setattr(Source, "step", failing)
+    begin, journals = Source.begin, []
+    monkeypatch.setattr(Source, "begin", failing)
     monkeypatch.setattr(Journal, "__init__", lambda self, *words: (init(self, *words), journals.append(self))[0])
 
     with pytest.raises(ZeroDivisionError):

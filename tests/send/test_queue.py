@@ -21,14 +21,15 @@ class Source:
     def __init__(self, names):
         self.left, self.built, self.waits, self.tried, self.due_at = list(names), [], [], 0, None
 
-    def step(self):
-        if not self.left:
-            return None
-        name = self.left.pop(0)
+    def begin(self):
+        return self.making(self.left.pop(0)) if self.left else None
+
+    def making(self, name):
         if name == "?":
             raise RecipientError("changed")
         self.built.append(name)
         return message(name)
+        yield
 
     def fresh(self, message):
         return message

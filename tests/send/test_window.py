@@ -72,9 +72,26 @@ def test_a_session_that_ended_is_forgotten_and_the_pace_begins_anew():
 
 
 @pytest.mark.parametrize(("rate", "trip", "group"), [(2, 0.05, 1), (14, 0.05, 1), (300, 0.05, 3), (float("inf"), 0.05, 6)])
-def test_a_commit_serves_what_leaves_in_a_moment_and_half_of_the_window_at_most(rate, trip, group):
+def test_a_commit_serves_what_leaves_in_a_moment_and_three_quarters_of_the_window_at_most(rate, trip, group):
     window = Window(32)
 
     sent(window, trip, rate, messages=1000)
 
-    assert window.group == group <= max(1, window.size // 2)
+    assert window.group == group <= max(1, window.size * 3 // 4)
+
+
+def test_groups_leave_as_far_apart_as_spreads_the_window_over_a_round_trip():
+    window = Window(32)
+
+    sent(window, 0.05)
+
+    assert window.size == 32 and window.gap == pytest.approx(0.8 * 0.05 / 32)
+
+
+def test_nobody_waits_for_a_gap_where_the_relay_has_a_queue_of_its_own():
+    """It is busy whatever we do, and takes a burst with less effort than one after the other."""
+    window = Window(32)
+
+    sent(window, 0.05, service=0.01)
+
+    assert window.gap == 0

@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 import trustme
 
+from handed_out import handed_out
 from postroom.errors import RelayUnavailable
 from postroom.journal.sqlite import Journal
 from postroom.message import Envelope, Message
@@ -64,7 +65,7 @@ class Talk:
         self._keep(self.core.lost())
 
     def _exchange(self):
-        while not self.over and (writing := self.core.to_write()):
+        while not self.over and (writing := handed_out(self.core)):
             octets = b"".join(part for _, part in writing)[:self.out - self.written]
             self.written += len(octets)
             self.core.wrote(len(octets))

@@ -11,7 +11,7 @@ import trustme
 from pydantic import SecretStr
 
 from postroom.errors import RelayRefused, RelayUnavailable
-from postroom.message import Envelope, Message
+from postroom.message import Envelope, Message, vouched
 from postroom.smtp.session import Relay as To
 from postroom.smtp.session import Session
 from postroom.smtp.transcript import Transcript
@@ -393,3 +393,16 @@ def test_work_goes_on_while_the_relay_does_not_read():
         session.quit()
 
     assert (answer.reply.code, steps) == (250, [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("capabilities", [("SIZE 50000000",), ("PIPELINING", "SIZE 50000000")])
+def test_a_message_of_thousands_of_pieces_arrives_as_it_is(capabilities):
+    """More than one call of the kernel takes, and more octets than it takes at a time."""
+    lines = [b"Subject: x\r\n", b"\r\n", *(b"%d\r\n" % number for number in range(3000)), b"x" * 900 + b"\r\n", *[b"y" * 98 + b"\r\n"] * 40_000]
+
+    with Relay(capabilities=capabilities) as relay:
+        session = Session.open(plain(relay.port))
+        answers = session.push([message("ann")._replace(content=vouched(*lines)), message("bob", b"Subject: y\r\n\r\nbob\r\n")][:session.room], None)
+        session.quit()
+
+    assert answers[0].reply.code == 250 and relay.taken[0].octets == b"".join(lines)

@@ -11,7 +11,7 @@ from collections import namedtuple
 from operator import itemgetter
 
 from postroom.compose import img_src, mime
-from postroom.message import Block, checked, vouched
+from postroom.message import Block, checked, vouched, whole_lines
 
 # A shorter one costs more to look up than C needs to encode it.
 LEAST = 128
@@ -30,12 +30,13 @@ class Body:
     form: what it shares with others. gaps: what stands before, between and behind the long pieces, "" where nothing does.
     """
 
-    __slots__ = ("pieces", "form", "gaps", "_forms", "_said", "_text")
+    __slots__ = ("pieces", "form", "gaps", "_forms", "_said", "_is_plain", "_text")
 
     def __init__(self, pieces: list[str], forms: "Forms"):
         self.pieces, self._forms, self._text = pieces, forms, None
         self.form, self.gaps = forms.of(pieces)
         self._said = "\0".join(self.gaps).encode()
+        self._is_plain = self._said.count(b"\0") == len(self.gaps) - 1 and b"\r" not in self._said
 
     @property
     def text(self) -> str:
@@ -59,7 +60,7 @@ class Body:
 
     def identity(self) -> bytes:
         """Differs for any two texts of the same template."""
-        kind, said = (b"plain", self._said) if self._is_plain() else (b"odd", repr(self.gaps).encode())
+        kind, said = (b"plain", self._said) if self._is_plain else (b"odd", repr(self.gaps).encode())
         return b"%b %d %b%b" % (kind, len(said), self.form.digest, said)
 
     def replaced(self, spans: list[tuple[int, int, str]]) -> "Body":
@@ -88,7 +89,7 @@ class Body:
         message, it is the text's own, or else one that is no part of a quoted-printable text.
         """
         # A line end may be cut in two by pieces.
-        if len(self.gaps) > 1 and not self.form.is_odd and self._is_plain() and mime.is_shorter_quoted(*self._counted()):
+        if len(self.gaps) > 1 and not self.form.is_odd and self._is_plain and mime.is_shorter_quoted(*self._counted()):
             lines = self._forms.lines(self.form, self.gaps)
             return b"quoted-printable", vouched(_ended(b"".join(lines), True, CUT) if is_alone else b"".join([*lines, LINE_END]))
         encoding, octets = mime.body(self.text)
@@ -96,9 +97,6 @@ class Body:
             # Of what that is made of nothing needs a look.
             return encoding, vouched(_ended(octets, is_alone, LINE_END))
         return encoding, checked(_ended(octets, is_alone, CUT))
-
-    def _is_plain(self):
-        return self._said.count(b"\0") == len(self.gaps) - 1 and b"\r" not in self._said
 
     def _counted(self):
         return self.form.octets + len(self._said) - len(self.gaps) + 1, self.form.beyond + mime.beyond_ascii(self._said)
@@ -210,7 +208,7 @@ def _lines(text):
             return octets + CUT
     # Of what may follow the encoder knows nothing: so it leaves a blank at the end as it is, and room for the sign of a soft line break.
     octets = mime.quoted_printable(text.encode() + b"x")[:-1]
-    return checked(octets if octets.endswith(LINE_END) else octets + CUT)
+    return whole_lines(octets if octets.endswith(LINE_END) else octets + CUT)
 
 
 def _ended(octets, is_alone, end):

@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from collections import namedtuple
+from collections.abc import Generator
 
 from postroom.address import CONTROL, AddressError, Mailbox, code_point, parse_mailbox, shown
 from postroom.compose import mime, unsubscribe
@@ -19,9 +20,11 @@ from postroom.compose.files import File, Files, encoded_size
 from postroom.compose.plaintext import plain_text
 from postroom.compose.templates import Row, Templates, variables
 from postroom.errors import CampaignError, Faults, Place, PostroomError, RecipientError, TemplateError
-from postroom.message import Envelope, Message, checked, joined
+from postroom.message import Envelope, Message, begun, checked, joined
+from postroom.steps import STEP, finished
 
 ADDRESS_FIELDS = ("to", "cc", "bcc", "reply_to")
+NO_FIELDS = dict.fromkeys(ADDRESS_FIELDS, ())
 # What, when changed, makes another mail of it; smtp, rate and the table itself may change between two runs.
 CONTENT_KEYS = ("kind", "timezone", "from_", "reply_to", "to", "cc", "bcc", "subject", "html", "text", "vars", "images", "attachments", "headers")
 # Servers cut longer headers off in silence (Postfix at 100 KB); a URL cannot be folded, and a line ends at 998 octets.
@@ -31,30 +34,14 @@ MOST_TAGS = 100_000  # a parsed element takes some 400 octets
 PRECEDENCE = {"newsletter": b"Precedence: bulk\r\n", "notice": b"Auto-Submitted: auto-generated\r\n", "personal": b""}
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(namedtuple("Rendered", "key row own from_ to cc bcc reply_to subject headers unsubscribe html_body text_body files pictures digest size")):
     """One recipient's words and files; not encoded yet. digest: hex SHA-256 over all of it, Date apart.
 
-    files: attachments. pictures: those that only this row's HTML names. size: an upper bound of the message's octets.
+    own: the row's own address. from_ and the address fields: Mailboxes. headers: (name, value) of each. unsubscribe: the URIs of List-Unsubscribe. html_body,
+    text_body: a Body, or None. files: attachments. pictures: those that only this row's HTML names. size: an upper bound of the message's octets.
     """
 
-    key: str
-    row: int
-    own: str
-    from_: Mailbox
-    to: tuple[Mailbox, ...]
-    cc: tuple[Mailbox, ...]
-    bcc: tuple[Mailbox, ...]
-    reply_to: tuple[Mailbox, ...]
-    subject: str
-    headers: tuple[tuple[str, str], ...]
-    unsubscribe: tuple[str, ...]
-    html_body: Body | None
-    text_body: Body | None
-    files: tuple[File, ...]
-    pictures: tuple[File, ...]
-    digest: str
-    size: int
+    __slots__ = ()
 
     @property
     def html(self) -> str | None:
@@ -163,12 +150,17 @@ class Composer:
 
     def render(self, row: dict, line: int, key: str) -> Rendered:
         """A row's words. Raises TemplateError, RecipientError or CampaignError with the row."""
+        return finished(self.rendering(row, line, key))
+
+    def rendering(self, row: dict, line: int, key: str) -> Generator:
+        """render(), a step at a time. Only one of these may be under way."""
         context = self._context(row)
         links = self._add_unsubscribe(context, key, line)
         own = self.table.own(row, line)
-        fields = {name: self._mailboxes(name, context, line) for name in ADDRESS_FIELDS}
-        fields["to"] = fields["to"] if self.campaign.to else (own,)
-        if own.address.lower() not in {mailbox.address.lower() for mailbox in fields["to"]}:
+        fields = {**NO_FIELDS, **{name: self._mailboxes(names, context, line) for name, names in self._names.items()}}
+        if not self.campaign.to:
+            fields["to"] = (own,)
+        elif own.address.lower() not in {mailbox.address.lower() for mailbox in fields["to"]}:
             raise RecipientError(f'the row\'s own address "{own.address}" is not among `to`', self._place_of(("to",), line),
                                  f"write {{{{ {self.campaign.recipients.email} }}}} into `to`")
         sender = self._mailbox(("from",), context, line)
@@ -179,6 +171,7 @@ class Composer:
             raise RecipientError("the subject is empty", self._place_of(("subject",), line), "give every row a subject")
         headers = tuple((name, value) for name in self.campaign.headers if (value := self._header(("headers", name), context, line)))
         html, pictures = self.embedder.embed(self.templates.body(self.html, context, line), line) if self.html else (None, ())
+        yield STEP
         text = self.templates.body(self.text, context, line) if self.text else self._text_of(html, line)
         self._not_empty(html, text, line)
         files = self.attachments(row, line)
@@ -197,6 +190,10 @@ class Composer:
 
         date: seconds since the epoch, for Date. utc_offset: its zone, for the repeat of an earlier mail; None: the campaign's.
         """
+        return finished(self.composing(rendered, date, utc_offset, repeat))
+
+    def composing(self, rendered: Rendered, date: int, utc_offset: int | None = None, repeat: int = 0) -> Generator:
+        """message(), a step at a time."""
         message_id = self.message_id(rendered.key, rendered.from_.domain, repeat)
         date_header, offset = self._date_header(date, utc_offset)
         # Date is the first line: dated() writes another in its place.
@@ -210,15 +207,17 @@ class Composer:
             if rendered.unsubscribe[0].startswith("<https:"):
                 head.append(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n")
         head += [mime.text_header(name, value) for name, value in rendered.headers]
-        octets = self._octets([*head, self.static_head], rendered)
+        content = yield from self._content([*head, self.static_head], rendered)
         envelope = Envelope(rendered.from_.address, _recipients(rendered), rendered.own)
-        return Message(rendered.key, rendered.row, envelope, octets, message_id, date, rendered.digest, offset)
+        return Message(rendered.key, rendered.row, envelope, content, message_id, date, rendered.digest, offset)
 
     def dated(self, message: Message, date: int) -> Message:
         """The same message as message() makes it for another date."""
         header, offset = self._date_header(date, None)
-        octets = header + message.octets[message.octets.index(b"\r\n") + 2:]
-        return replace(message, octets=octets, date=date, utc_offset=offset)
+        # The head is the first piece.
+        head = message.content.pieces[0]
+        head = checked(header + head[head.index(b"\r\n") + 2:])
+        return message._replace(content=begun(head, message.content), date=date, utc_offset=offset)
 
     # Compiling
 
@@ -273,7 +272,7 @@ class Composer:
                                                   [file[1:5] for file in self.images])).encode()).digest()
         self.image_octets = sum(map(len, self.image_parts)) + 100 * len(self.image_parts)
         self._frames = {}
-        self._names = {field: [(field, number) for number in range(len(getattr(self.campaign, field) or ()))] for field in ADDRESS_FIELDS}
+        self._names = {field: [(field, number) for number in range(len(values))] for field in ADDRESS_FIELDS if (values := getattr(self.campaign, field))}
         self._unvarying = {}  # a small template without any tag -> its mailbox, parsed once
         self._ahead, self._made = (None, ()), (None, None)
         self._dated = self._from = (None, None)  # the last Date and From, which many messages share
@@ -281,11 +280,9 @@ class Composer:
     # Rendering
 
     def _context(self, row):
-        context = dict(self.base)
-        for name in self.columns:
-            context[name] = row[name]
-        context["row"] = Row(row)
-        return context
+        if self.columns == self.table.columns:
+            return {**self.base, **row, "row": Row(row)}
+        return {**self.base, **{name: row[name] for name in self.columns}, "row": Row(row)}
 
     def _trimmed(self, context):
         row = {column: cell.strip() for column, cell in context["row"].items()}
@@ -311,9 +308,8 @@ class Composer:
         context["unsubscribe_url"] = url or links[0].strip("<>,")
         return tuple(links)
 
-    def _mailboxes(self, field, context, line):
-        names = self._names[field]
-        return tuple(mailbox for name in names if (mailbox := self._mailbox(name, context, line)) is not None) if names else ()
+    def _mailboxes(self, names, context, line):
+        return tuple([mailbox for name in names if (mailbox := self._mailbox(name, context, line)) is not None])
 
     def _mailbox(self, name, context, line):
         if name in self._unvarying:
@@ -419,11 +415,16 @@ class Composer:
             self._from = sender, header
         return header
 
-    def _octets(self, head, rendered):
-        """The whole message: mixed(related(alternative(text, html), images), files). What was checked before is not looked at again."""
+    def _content(self, head, rendered):
+        """The whole message: mixed(related(alternative(text, html), images), files). What was checked before is not looked at again.
+        A generator of steps.
+        """
         known = [(kind, body) for kind, body in (("plain", rendered.text_body), ("html", rendered.html_body)) if body is not None]
         is_alone = len(known) == 1 and not (self.image_parts or rendered.pictures or rendered.files)
-        bodies = [(kind, *body.encoded(is_alone)) for kind, body in known]
+        bodies = []
+        for kind, body in known:
+            bodies.append((kind, *body.encoded(is_alone)))
+            yield STEP
         shape = tuple([(kind, encoding) for kind, encoding, _ in bodies]), len(rendered.pictures), len(rendered.files)
         frame = self._frames.get(shape)
         if frame is None:
@@ -480,7 +481,7 @@ def _without_quotes(source):
 
 def _head(key, own, fields, subject, headers, links, files):
     """All but the bodies, without a doubt about where one value ends: for the digest, and as a measure of the headers' length."""
-    mailboxes = [[(mailbox.name, mailbox.local, mailbox.domain) for mailbox in field] for field in fields]
+    mailboxes = [[*map(tuple, field)] for field in fields]
     return repr((key, own.address, mailboxes, subject, headers, links, [file[1:5] for file in files]))
 
 

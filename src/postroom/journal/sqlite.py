@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from postroom.errors import JournalError, JournalUnavailable
@@ -17,13 +17,14 @@ from postroom.journal.lock import private_folder
 from postroom.journal.schema import APPLICATION_ID, FORGOTTEN, MIGRATIONS, TABLES, VERSION
 from postroom.outcome import (BY_CHOICE, DEFERRED, DUPLICATE, LEAVING, MAY_FOLLOW, PENDING, REJECTED, REMOVED, SENT, SKIPPED,
                               SUPPRESSED, UNCERTAIN)
+from postroom.steps import STEP, finished
 from postroom.words import utc
 
 WRONG_CLOCK_SECONDS = 86_400  # what left more than a day from now was written down by a clock that was wrong
 BUSY_SECONDS = 30
 MOST_TEXT = 500
 KEYS_A_QUERY = 500
-ROWS_A_STEP = 8
+ROWS_A_STEP = 4
 RESTORE = "restore it from a copy; it was left as it is"
 
 COLUMNS = "key state reason row_digest date utc_offset message_id may_have_arrived repeat attempts put_offs due_at"
@@ -247,14 +248,9 @@ class Edition:
         Of `leaving` only the first may leave as the account's quotas have room: two runs that ask at once are one after the
         other here. Raises JournalUnavailable where it cannot be written: then nothing may leave.
         """
-        steps = self.turning(answered, leaving)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return end.value
+        return finished(self.turning(answered, leaving))
 
-    def turning(self, answered: list, leaving: list) -> Iterator[None]:
+    def turning(self, answered: list, leaving: list) -> Generator:
         """turn(), a few rows at a time, for whoever has something else to do between them: a generator that ends with what turn() returns.
         Nothing is written before its end, and nothing at all where it is closed before; until then nobody else may write.
         """
@@ -264,11 +260,11 @@ class Edition:
         with self.journal.commit() as rows:
             for some in _few(answered):
                 self._answered(rows, some, now)
-                yield
+                yield STEP
             free, opens_at = self._quota(rows, now, len(leaving))
             for some in _few(leaving[:free]):
                 self._leave(rows, some, now)
-                yield
+                yield STEP
             if free and self.began_at is None:
                 rows.execute("UPDATE campaign SET began_at = ? WHERE id = ?", (self.started_at, self.id))
         if free and self.began_at is None:

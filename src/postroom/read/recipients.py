@@ -176,8 +176,7 @@ class Table:
         return row
 
     def _filled(self, line, row):
-        missing = range(len(row), self.cells)
-        if len(row) > self.cells or any(place not in self.defaults for place in missing):
+        if len(row) != self.cells and (len(row) > self.cells or any(place not in self.defaults for place in range(len(row), self.cells))):
             raise self._wrong_length(line, row)
         row += [""] * (len(self.columns) - len(row))
         for place, default in self.defaults.items():

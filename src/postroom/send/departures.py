@@ -1,18 +1,18 @@
 """The messages of a run, each built when it may leave: in the order of the table, and again once a time of its own has come."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 
 from postroom.check.plan import LATE, NOW, Going, Plan
 from postroom.compose.build import Composer
 from postroom.errors import Place, RecipientError
 from postroom.message import LocalError, Message
+from postroom.steps import STEP, finished
 
 # To find those who are due the table is read once more; not more often than this while others leave.
 PASS_SECONDS = 60
 FRESH_SECONDS = 1
-BEGUN = object()  # in place of a message that takes another step
 
 
 class Departures:
@@ -20,23 +20,23 @@ class Departures:
 
     def __init__(self, composer: Composer, plan: Plan, clock: Callable[[], float] = time.time):
         self._composer, self._plan, self._clock = composer, plan, clock
-        self._main, self._again = _built(composer, _in_order(plan), clock), iter(())
+        self._main, self._again = _begun(composer, _in_order(plan), clock), iter(())
         self._exhausted, self._last_pass, self.due_at = False, clock(), plan.first_due()
 
-    def step(self) -> Message | object | None:
-        """The next message that may leave now, or BEGUN where it takes another step to make it; None where there is none. due_at says when the first of the
-        others may.
+    def begin(self) -> Generator | None:
+        """Begin the next message that may leave now: the steps that it takes, which return it; None where there is none. due_at says when the first of
+        the others may.
         """
-        message = next(self._again, None)
-        if message is None and self._pass_is_due():
+        making = next(self._again, None)
+        if making is None and self._pass_is_due():
             self._again = self._due()
-            message = next(self._again, None)
-        if message is None and not self._exhausted:
-            message = next(self._main, None)
-            self._exhausted = message is None
+            making = next(self._again, None)
+        if making is None and not self._exhausted:
+            making = next(self._main, None)
+            self._exhausted = making is None
             if self._exhausted:
-                return self.step()
-        return message
+                return self.begin()
+        return making
 
     def fresh(self, message: Message) -> Message:
         """The same message with the Date of this moment, should it have waited; one that repeats an earlier mail keeps that one's."""
@@ -61,21 +61,21 @@ class Departures:
 
     def _due(self):
         now = self._last_pass = self._clock()
-        yield from _built(self._composer, self._plan.due(now), self._clock)
+        yield from _begun(self._composer, self._plan.due(now), self._clock)
         self.due_at = self._plan.first_due()
 
 
 def in_turn(composer: Composer, plan: Plan, clock: Callable[[], float] = time.time) -> Iterator[Message]:
     """The plan's messages in the order of the table, the late ones last, each with the Date of the moment at which it is wanted."""
-    return (message for message in _built(composer, _in_order(plan), clock) if message is not BEGUN)
+    return map(finished, _begun(composer, _in_order(plan), clock))
 
 
 def _in_order(plan):
     return chain(plan.going(NOW), plan.going(LATE))
 
 
-def _built(composer, going, clock):
-    """The messages of those who go, BEGUN before each: rendered, and not encoded yet. The table is read once for as long as their lines ascend."""
+def _begun(composer, going, clock):
+    """Of each of those who go the steps that their message takes. The table is read once for as long as their lines ascend."""
     rows, last = iter(()), None
     for wanted in going:
         if last is None or wanted.line <= last:
@@ -86,16 +86,16 @@ def _built(composer, going, clock):
         else:
             raise _changed(composer, wanted.line)
         last = wanted.line
-        rendered = composer.render(row, wanted.line, wanted.key)
-        if rendered.digest != wanted.digest:
-            raise _changed(composer, wanted.line)
-        yield BEGUN
-        yield _message(composer, rendered, wanted, clock)
+        yield _making(composer, row, wanted, clock)
 
 
-def _message(composer, rendered, wanted: Going, clock):
+def _making(composer, row, wanted: Going, clock):
+    rendered = yield from composer.rendering(row, wanted.line, wanted.key)
+    if rendered.digest != wanted.digest:
+        raise _changed(composer, wanted.line)
+    yield STEP
     try:
-        return composer.message(rendered, int(clock()) if wanted.date is None else wanted.date, wanted.utc_offset, wanted.repeat)
+        return (yield from composer.composing(rendered, int(clock()) if wanted.date is None else wanted.date, wanted.utc_offset, wanted.repeat))
     except LocalError as error:
         error.where = Place(composer.table.file, wanted.line)
         raise

@@ -73,7 +73,7 @@ def _takes_largest(capabilities, checked):
         most = 0
     # The bound is cheap; the exact octets are made only where it does not suffice (RFC 1870 section 4: 0 means no limit).
     if most > 0 and largest is not None and largest.size > most:
-        octets = len(checked.composer.message(largest, date=0).octets)
+        octets = len(checked.composer.message(largest, date=0).content)
         if octets > most:
             raise RelayRefused(f"the message for this row has {octets:,} octets as encoded; the relay takes {most:,}",
                                Place(checked.table.file, largest.row), "make images and attachments smaller, or put them on the web")

@@ -34,6 +34,7 @@ class Line:
         self._window, self._mode = Window(most_in_flight), CHUNKED
         self._begun = self._taken = self._taken_before = self._fruitless = 0
         self._answered = self._ended = False
+        self._last_burst = 0.0, 0  # when, and how many
         self._renewed, self._words = None, ""  # the session that showed that the token had expired
 
     @property
@@ -59,6 +60,17 @@ class Line:
         in_flight = self.in_flight
         room = min(self._session.room, self._window.size - in_flight, sys.maxsize if self._cap is None else self._cap - self._begun)
         return room if room >= self._window.group or not in_flight else 0
+
+    @property
+    def burst(self) -> int:
+        """How many of them may leave at one moment; the next ones at opens_at."""
+        return self._window.group if self._window.gap else self._window.size
+
+    @property
+    def opens_at(self) -> float:
+        """When the next may leave, monotonic."""
+        at, count = self._last_burst
+        return at + self._window.gap * count
 
     def ready(self) -> None:
         """Have a session that takes messages: reopen it where the relay closed, or after messages_per_session.
@@ -102,6 +114,8 @@ class Line:
             return [Fate(message, PENDING, NOT_BEGUN, SESSION) for message in leaving]
         self._begun += len(leaving)
         self._window.left(len(leaving), began)
+        if leaving:
+            self._last_burst = time.monotonic(), len(leaving)
         answers = self._session.push(leaving, until, max(1, self._window.group // 2), work)
         fates = judged(answers, self._relay.meanings)
         self._observe(answers)

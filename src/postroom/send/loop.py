@@ -53,12 +53,13 @@ def send(queue: Queue, line: Line, journal, pace: Pace, told: Callable[[list[Fat
 
 class _Loop:
     """fates: what was answered and is not being written down yet; since held_until less HELD_SECONDS. turn: the _Turn that is under way, or None.
-    short: whether those who would leave next are not built yet. opens_at: when the account's quota does, UTC seconds, or None.
+    short: whether those who would leave next are not built yet. opens_at: when the account's quota does, UTC seconds, or None. free: how many the rate
+    let leave when it was last asked.
     """
 
     def __init__(self, queue, line, journal, pace, told):
         self.queue, self.line, self.journal, self.pace, self.told = queue, line, journal, pace, told
-        self.fates, self.held_until, self.turn, self.short, self.opens_at = [], 0.0, None, False, None
+        self.fates, self.held_until, self.turn, self.short, self.opens_at, self.free = [], 0.0, None, False, None, 0
 
     def go_on(self, may_leave):
         """Hand over whoever may leave now, and hear of those who left before."""
@@ -118,19 +119,25 @@ class _Loop:
         whether it was anything; ends where somebody may leave.
         """
         while not (self.turn.is_done if self.turn else self.short and not self._is_short()):
-            worked = self.turn.step() if self.turn else self.queue.prepare(self.line.window)
+            # The group that leaves next, and some behind it: while those who are in flight are many there is nothing else to do.
+            worked = self.turn.step() if self.turn else self.queue.prepare(self.line.window * 3 // 2)
             # Once all are built nobody waits for others.
-            if self.short and not worked:
+            if not worked and (self.short or self._is_open()):
                 return
             yield worked
 
+    def _is_open(self):
+        """Whether somebody may leave at this moment, and is built."""
+        return (self.free > 0 and self.line.room > 0 and self.queue.ready > 0 and self.queue.closed_by is None
+                and time.monotonic() >= self.line.opens_at and not _patience(self.opens_at))
+
     def _begin_turn(self, now, may_leave):
-        free = self.pace.free(now) if may_leave else 0
+        free = self.free = self.pace.free(now) if may_leave else 0
         if free and self.queue:
             self.line.ready()
         # A commit serves a whole group: while others are in flight there is time to build one.
         self.short = free >= self.line.group and self._is_short() and self.queue.prepare(self.line.window)
-        most = min(free, self.line.room)
+        most = min(free, self.line.room, self.line.burst) if now >= self.line.opens_at else 0
         taken = [] if self.short else self.queue.take(min(most, self.queue.ready) if self.line.in_flight else most)
         if taken or self.fates and (now >= self.held_until or not self.line.in_flight):
             self.turn = _Turn(self.journal, self.fates, taken, now)
@@ -155,7 +162,7 @@ class _Loop:
         if self.turn is not None:
             return None
         waits = (leaving or line.in_flight) and (line.room <= leaving or not may_leave)
-        until = None if waits or self.short or not queue else max(self.pace.next(now), now + _patience(self.opens_at))
+        until = None if waits or self.short or not queue else max(self.pace.next(now), line.opens_at, now + _patience(self.opens_at))
         return min(self.held_until, until or self.held_until) if self.fates else until
 
 

@@ -47,13 +47,19 @@ class Patience:
         return self._wall(fate, said)
 
     def _count(self, fate):
+        if fate.state == SENT:
+            self._recent.append(None)
+            self._slow = self._put_off = self._alike = 0
+            self._answered += 1
+            self._words = None
+            return
         action = fate.meaning and fate.meaning.action
         self._recent.append(action)
-        self._slow = self._slow + 1 if action == SLOW else 0 if fate.state == SENT else self._slow
-        self._put_off = self._put_off + 1 if fate.state == DEFERRED else 0 if fate.state in (SENT, REJECTED) else self._put_off
-        self._answered += fate.state in (SENT, REJECTED)
+        self._slow += action == SLOW
+        self._put_off = self._put_off + 1 if fate.state == DEFERRED else 0 if fate.state == REJECTED else self._put_off
+        self._answered += fate.state == REJECTED
         self._refused += fate.state == REJECTED
-        if fate.state in (SENT, REJECTED, DEFERRED):
+        if fate.state in (REJECTED, DEFERRED):
             words = _alike(fate) if fate.state == REJECTED and fate.meaning is None else None
             self._alike = self._alike + 1 if words is not None and words == self._words else int(words is not None)
             self._words = words

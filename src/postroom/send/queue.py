@@ -6,8 +6,8 @@ from collections import deque
 from postroom.address import shown
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, Fate
-from postroom.send.departures import BEGUN, Departures
+from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, SENT, Fate
+from postroom.send.departures import Departures
 from postroom.send.patience import Patience
 from postroom.smtp.reply import SLOW
 
@@ -29,7 +29,7 @@ class Queue:
 
     def __init__(self, departures: Departures, patience: Patience):
         self._departures, self._patience, self._again, self.closed_by = departures, patience, deque(), None
-        self._fault = None
+        self._making = self._fault = None  # the steps of the message that is being made; what went wrong with one
         self._returned, self._left_over, self._words = set(), 0, ""
         self._slow_at, self._stalled, self._waited = (None, 0), deque(), set()
         self._out, self._echoes = set(), set()
@@ -57,22 +57,29 @@ class Queue:
 
     def prepare(self, most: int) -> bool:
         """Do a step towards the next message, unless so many are ready or nothing is left. Returns whether there was one to do."""
-        if self.closed_by is not None or self._fault is not None or not self._has_room(most):
+        if self.closed_by is not None:
             return False
         try:
-            message = self._departures.step()
+            if self._making is None:
+                if self._fault is not None or not self._has_room(most):
+                    return False
+                self._making = self._departures.begin()
+                if self._making is None:
+                    return False
+            next(self._making)
+        except StopIteration as end:
+            self._again.append(end.value)
+            self._making = None
         except Exception as error:  # noqa: BLE001 - it is raised again
             # Those in front of it may still leave, and whoever asks may be at the line, with answers in hand.
-            self._fault = error
+            self._fault, self._making = error, None
             return False
-        if message is not None and message is not BEGUN:
-            self._again.append(message)
-        return message is not None
+        return True
 
     def _has_room(self, most):
         ready = len(self._again)
         # Most are of about the same length, so the last one tells.
-        return ready < most and (not ready or ready * len(self._again[-1].octets) < MOST_TAKEN_OCTETS)
+        return ready < most and (not ready or ready * len(self._again[-1].content) < MOST_TAKEN_OCTETS)
 
     @property
     def due_at(self) -> float | None:
@@ -87,7 +94,7 @@ class Queue:
             # Whoever waited here for a quota has a Date of hours ago.
             taken.append(self._departures.fresh(self._again.popleft()))
             self._out.add(taken[-1].key)
-            octets += len(taken[-1].octets)
+            octets += len(taken[-1].content)
         return taken
 
     def put_back(self, messages: list[Message]) -> None:
@@ -100,6 +107,13 @@ class Queue:
 
         Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
         """
+        if fates and not (self._echoes or self._returned) and all([fate.state == SENT for fate in fates]):
+            # Nearly always.
+            self._out.difference_update([fate.message.key for fate in fates])
+            self._slow_at = (None, 0)
+            for fate in fates:
+                self._patience.heed(fate)
+            return fates
         echoes = {fate.message.key for fate in fates if self._is_echo(fate)}
         settled = [fate if fate.message.key in echoes else self._slowed(fate) for fate in fates]
         settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in settled]

@@ -34,11 +34,13 @@ MOST_WAITING = 1 << 18
 MOST_COMMAND = 512  # RFC 5321 section 4.5.3.1; commands with extensions may be longer, ours are not
 GREETING, MAIL, RCPT, DATA, RSET = "greeting", "mail", "rcpt", "data", "rset"
 END, LONE_DOT = "end of data", "lone dot"
+LONE = b".\r\n"
 ELSEWHERE = "use a relay that offers it on every connection, or take the row out"
 
 # Which first digits a reply may have where; any other does not fit, and the dialogue is out of step.
 FITTING = {MAIL: (2, 4, 5), RCPT: (2, 4, 5), DATA: (3, 4, 5), END: (2, 4, 5), LONE_DOT: (2, 4, 5), RSET: (2,)}
 ANY = (2, 3, 4, 5)
+GOOD = {MAIL: 2, RCPT: 2, DATA: 3, END: 2}  # what such a reply goes on with
 
 # What says that a command is not known, or not now (RFC 5321 section 4.2.3): behind an accepted RCPT the body was perhaps read as commands.
 UNKNOWN = range(500, 505)
@@ -49,7 +51,16 @@ NO_REPLY = Reply(451, None, ("the connection ended before the relay answered",))
 Heard = namedtuple("Heard", "phase reply")
 Heard.__doc__ = "One reply and the phase that it answers."
 # A whole transaction's commands are a hundredth of its time each: so these are plain tuples.
-# A step is (phase, octets, transaction, address); what is expected, (phase, transaction, address, where the stream was behind the command).
+# What is expected, (phase, transaction, address, where the stream was behind the command). A step is what leaves together: ((phase, pieces of octets) of each
+# command, (phase, address, how many octets) of each, transaction).
+
+
+def _step(transaction, *commands):
+    """commands: (phase, pieces, address) of each."""
+    return ([(phase, pieces) for phase, pieces, _ in commands], [(phase, address, sum(map(len, pieces))) for phase, pieces, address in commands], transaction)
+
+
+RESET = _step(None, (RSET, (b"RSET\r\n",), None))
 
 
 class Protocol:
@@ -110,36 +121,45 @@ class Protocol:
 
     def command(self, phase: str, line: bytes) -> None:
         """Have a command outside of transactions written: EHLO, AUTH, QUIT and the like."""
-        self._steps.append((phase, command_line(line), None, None))
+        self._steps.append(_step(None, (phase, (command_line(line),), None)))
 
     def begin(self, message: Message, capabilities: dict[str, str]) -> None:
         """Have a whole transaction written. Raises LocalError where its octets or addresses must not go out; then nothing of it does."""
-        octets, utf8 = checked(message.octets), message.needs_smtputf8
+        content, utf8 = checked(message.content), message.needs_smtputf8
         mail_from = command_line(_mail_from(message, capabilities, utf8), utf8)
-        transaction = _Transaction(message, self._meanings, octets, mail_from, [
+        transaction = _Transaction(message, self._meanings, content, mail_from, [
             (address, command_line(b"RCPT TO:<" + _path(address) + b">", utf8)) for address in message.envelope.recipients])
         self._prepare(transaction)
         self._open.append(transaction)
-        self.octets_in_flight += len(octets)
+        self.octets_in_flight += len(content)
 
-    def to_write(self) -> list[tuple[str, bytes]]:
-        """(phase, octets) of what may leave now, in order; the caller writes all of it."""
+    def to_write(self) -> list[tuple[str, tuple[bytes, ...]]]:
+        """(phase, octets in pieces) of what may leave now, in order; the caller writes all of it."""
         written, steps, expected = [], self._steps, self._expected
         if not steps or self.broken is not None or self.closing is not None or self._reset_refused:
             return written
-        while steps and self._handed_out - self._written < MOST_WAITING and (not expected or self._may_follow(*steps[0])):
-            if self._reset_first and steps[0][0] == MAIL:
+        is_streaming = self.is_streaming
+        while steps and self._handed_out - self._written < MOST_WAITING:
+            commands, due, transaction = steps[0]
+            phase = due[0][0]
+            if expected and not (is_streaming and self._may_follow(phase, transaction)):
+                break
+            if self._reset_first and phase == MAIL:
                 self._reset_first = False
-                steps.appendleft((RSET, b"RSET\r\n", None, None))
-            phase, octets, transaction, address = steps.popleft()
-            self._handed_out += len(octets)
-            expected.append((phase, transaction, address, self._handed_out))
+                commands, due, transaction = RESET
+            else:
+                steps.popleft()
+            at = self._handed_out
+            for phase, address, octets in due:
+                at += octets
+                expected.append((phase, transaction, address, at))
+            self._handed_out = at
             if transaction is not None:
-                transaction.due += 1
-                transaction.to_come -= 1
+                transaction.due += len(due)
+                transaction.to_come -= len(due)
                 if phase == END:
-                    transaction.ends_at = self._handed_out
-            written.append((phase, octets))
+                    transaction.ends_at = at
+            written += commands
         return written
 
     def withdraw(self) -> list[Answer]:
@@ -149,7 +169,7 @@ class Protocol:
         for transaction in dropped:
             self._end(transaction)
         # What stands before a transaction without being a part of it is its RSET.
-        self._steps = deque(step for step in self._steps if step[2] in begun)
+        self._steps = deque(step for step in self._steps if step[-1] in begun)
         return [transaction.lost(-1) for transaction in dropped]
 
     def wrote(self, octets: int) -> None:
@@ -179,24 +199,31 @@ class Protocol:
 
     def _end(self, transaction):
         self._open.remove(transaction)
-        self.octets_in_flight -= len(transaction.octets)
+        self.octets_in_flight -= len(transaction.content)
 
     def _prepare(self, transaction):
         """Have the next transaction of a message written behind all that waits already."""
+        commands = [(MAIL, (transaction.mail_from,), None), *[(RCPT, (line,), address) for address, line in transaction.recipients]]
         if self.mode == CHUNKED:
-            self._steps.append((RSET, b"RSET\r\n", None, None))
-        steps = [(MAIL, transaction.mail_from, transaction, None)]
-        steps += [(RCPT, line, transaction, address) for address, line in transaction.recipients]
-        if self.mode == CHUNKED:
-            steps.append((END, b"BDAT %d LAST\r\n" % len(transaction.octets) + transaction.octets, transaction, None))
+            self._steps.append(RESET)
+            last = END, (b"BDAT %d LAST\r\n" % len(transaction.content), *transaction.content.pieces), None
         else:
-            steps.append((DATA, b"DATA\r\n", transaction, None))
-        self._steps.extend(steps)
-        transaction.to_come = len(steps)
+            last = DATA, (b"DATA\r\n",), None
+            # Made now: once the relay says "go ahead" it has nothing else to do.
+            transaction.body = transaction.body or _step(transaction, (END, stuffed(transaction.content), None))
+        commands.append(last)
+        # In one step where nothing has to be heard between two of them.
+        if not self.is_streaming or len(transaction.recipients) > 1:
+            self._steps.extend([_step(transaction, command) for command in commands])
+        elif last[0] == DATA:
+            self._steps.append(_step(transaction, *commands))
+        else:
+            self._steps += _step(transaction, *commands[:-1]), _step(transaction, last)
+        transaction.to_come = len(commands)
 
-    def _may_follow(self, phase, _, transaction, address):
-        """Whether a step may be written while replies are due."""
-        if not self.is_streaming or transaction is None and phase != RSET:
+    def _may_follow(self, phase, transaction):
+        """Whether a step may be written while replies are due, in a mode that streams."""
+        if transaction is None and phase != RSET:
             return False
         if phase in (DATA, END) and len(transaction.recipients) > 1 and transaction.due:
             return False
@@ -211,6 +238,9 @@ class Protocol:
             return self._does_not_fit(f'the relay says "{reply}" though nothing was asked', reply)
         expected = self._expected.popleft()
         phase, transaction, address, ends_at = expected
+        if self._written >= ends_at and code // 100 == GOOD.get(phase) and transaction is not None and not self._tells_all and not self._reset_refused:
+            # Nearly always.
+            return self._advance(phase, transaction, address, reply, events)
         if self._tells_all or phase not in FITTING:
             events.append(Heard(phase, reply))
         early = self._written < ends_at
@@ -244,8 +274,7 @@ class Protocol:
             transaction.said.append((address, reply))
         if phase == DATA and reply.is_intermediate:
             # Without a valid recipient the mail must not follow; an empty one is refused by itself (RFC 2920 section 3.1).
-            end = (LONE_DOT, b".\r\n") if transaction.refusal else (END, stuffed(transaction.octets))
-            self._steps.appendleft((*end, transaction, None))
+            self._steps.appendleft(_step(transaction, (LONE_DOT, (LONE,), None)) if transaction.refusal else transaction.body)
             transaction.to_come += 1
         elif phase == END and (reply.is_positive or transaction.refusal is None):
             if transaction.refusal is not None:
@@ -257,7 +286,7 @@ class Protocol:
         elif phase != LONE_DOT and not reply.is_positive and transaction.refusal is None and (refusal := transaction.refused_by(phase, reply)):
             transaction.refusal = refusal
             if transaction.to_come:
-                self._steps = deque(step for step in self._steps if step[2] is not transaction)
+                self._steps = deque(step for step in self._steps if step[-1] is not transaction)
                 transaction.to_come = 0
             self._reset_first = self.mode != CHUNKED
         if not (transaction.due or transaction.to_come):
@@ -284,15 +313,15 @@ class _Transaction:
     """One message to all of its recipients: one transaction, and another for those of whom the relay says that they are too many
     for one (RFC 5321 section 4.5.3.1.10).
 
-    octets: a Block. recipients: (address, RCPT's line) of those of the present transaction. said: (address, Reply) of each of them that was answered. settled: likewise, those
+    content: a Block. body: the step that DATA wants. recipients: (address, RCPT's line) of those of the present transaction. said: (address, Reply) of each of them that was answered. settled: likewise, those
     of earlier ones. due: replies that are outstanding. to_come: commands that are not written yet. ends_at: position in the stream of the message's last octet, once handed out.
     refusal: (phase, Reply) of the first refusal. verdict: (phase, Reply) of the first end of data.
     """
 
-    __slots__ = ("message", "meanings", "octets", "mail_from", "recipients", "said", "settled", "due", "to_come", "ends_at", "refusal", "verdict", "crowded")
+    __slots__ = ("message", "meanings", "content", "body", "mail_from", "recipients", "said", "settled", "due", "to_come", "ends_at", "refusal", "verdict", "crowded")
 
-    def __init__(self, message, meanings, octets, mail_from, recipients):
-        self.message, self.meanings, self.octets, self.mail_from, self.recipients = message, meanings, octets, mail_from, recipients
+    def __init__(self, message, meanings, content, mail_from, recipients):
+        self.message, self.meanings, self.content, self.body, self.mail_from, self.recipients = message, meanings, content, None, mail_from, recipients
         self.said, self.settled, self.due, self.to_come, self.ends_at, self.refusal, self.verdict, self.crowded = [], [], 0, 0, None, None, None, {}
 
     @property
@@ -379,18 +408,19 @@ def command_line(line: bytes, utf8: bool = False) -> bytes:
     return line + b"\r\n"
 
 
-def stuffed(octets: Block) -> bytes:
-    """A message as DATA wants it: dots doubled at the start of lines, the lone dot behind it (RFC 5321 section 4.5.2)."""
-    if not octets.dotted:
-        return octets + b".\r\n"
-    return (b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+def stuffed(content: Block) -> tuple[bytes, ...]:
+    """A message as DATA wants it, in pieces: dots doubled at the start of lines, the lone dot behind it (RFC 5321 section 4.5.2)."""
+    if not content.dotted:
+        return *content.pieces, LONE
+    octets = bytes(content)
+    return b"." if octets.startswith(b".") else b"", octets.replace(b"\r\n.", b"\r\n.."), LONE
 
 
 def _mail_from(message, capabilities, utf8):
     line = b"MAIL FROM:<" + _path(message.envelope.sender) + b">"
     if "SIZE" in capabilities:
-        line += b" SIZE=%d" % len(message.octets)
-    if not message.octets.isascii():
+        line += b" SIZE=%d" % len(message.content)
+    if not message.content.isascii():
         if "8BITMIME" not in capabilities:
             raise LocalError("the message holds 8-bit octets and the relay does not offer 8BITMIME", f"row {message.row} of the recipients", ELSEWHERE)
         line += b" BODY=8BITMIME"

@@ -5,7 +5,7 @@ Codes and lines: RFC 5321 section 4.2. Enhanced codes: RFC 2034, RFC 3463.
 
 import re
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,11 +64,11 @@ class Reply:
         """The enhanced code as it is written: 5.1.1."""
         return ".".join(map(str, self.enhanced)) if self.enhanced else None
 
-    @property
+    @cached_property
     def is_positive(self) -> bool:
         return 200 <= self.code < 300
 
-    @property
+    @cached_property
     def is_intermediate(self) -> bool:
         return 300 <= self.code < 400
 
@@ -110,19 +110,23 @@ class ReplyReader:
     def is_empty(self) -> bool:
         return not self._octets and not self._lines
 
-    def feed(self, octets: bytes) -> Iterator[Reply]:
+    def feed(self, octets: bytes) -> Iterable[Reply]:
         """The replies that these octets complete, one by one.
 
         Raises ProtocolError if a line has no code, two lines of a reply differ in it, or a reply has no end.
         """
         *lines, self._octets = (self._octets + octets).split(b"\n")
+        if not self._count and len(self._octets) <= 16 * MOST_LINE and all(known := [*map(self._known.get, lines)]):
+            return known
+        return self._read(lines)
+
+    def _read(self, lines):
         for line in lines:
-            line = line.removesuffix(b"\r")
             if not self._count and (reply := self._known.get(line)) is not None:
                 yield reply
                 continue
             alone = not self._count
-            if (reply := self._line(line)) is not None:
+            if (reply := self._line(line.removesuffix(b"\r"))) is not None:
                 if alone and len(line) < MOST_KNOWN_LINE:
                     if len(self._known) >= MOST_KNOWN:
                         self._known.clear()

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from postroom.errors import LoginPutOff, LoginRefused, PostroomError, RelayRefused, RelayUnavailable
 from postroom.message import Message
@@ -31,7 +32,7 @@ OTHER_SECONDS = 300
 DRAIN_SECONDS = 2
 GATHER_SECONDS = 0.05  # so long one answer waits for others, so that they are judged and written down together
 READY = 220  # the greeting's code
-BLOCK, MOST_WRITTEN = 1 << 16, 1 << 20
+BLOCK, MOST_WRITTEN, MOST_PIECES = 1 << 16, 1 << 20, 512
 LONGEST_POLL_SECONDS = 86_400
 NO_WORK = itertools.repeat(False)
 # However many messages may be in flight: they are held until they are answered.
@@ -74,6 +75,9 @@ class Session:
         self._line, self._transcript, self._wake, self._seconds = line, transcript, wake, seconds
         self._protocol, self._out, self._heard = Protocol(LOCKSTEP, relay.meanings, tells_all=transcript is not None), deque(), []
         self._progress = time.monotonic()
+        # It is asked between any two steps of the work.
+        self._reading = select.poll()
+        self._reading.register(line, select.POLLIN)
         self._conceal(getattr(relay.password, "known", list)())
         self._name = _literal(line.getsockname()[0]).encode("ascii")
 
@@ -300,7 +304,7 @@ class Session:
             if self.closed or replies and len(self._heard) >= replies:
                 break
             # Whoever waits for "go ahead" gets it first, so that the relay is busy while we look at the answers.
-            if len(answers) >= enough and not self._protocol.awaits_go_ahead:
+            if answers and (not self.in_flight or len(answers) >= enough and not self._protocol.awaits_go_ahead):
                 break
             if read := self._read():
                 if not answers:
@@ -319,6 +323,8 @@ class Session:
                 break
             if read is None:
                 worked = next(work, None)
+                while worked and not self._out and not self._readable(0) and time.monotonic() < deadline:
+                    worked = next(work, None)
                 if worked is None or not worked and self._wait(deadline - now):
                     break
         return answers
@@ -334,11 +340,13 @@ class Session:
         """Whether there is something to write."""
         writing = self._protocol.to_write()
         if writing:
-            self._out.append(memoryview(b"".join([octets for _, octets in writing])))
+            pieces = [*itertools.chain.from_iterable(map(itemgetter(1), writing))]
+            # TLS takes one at a time, and makes a record of each.
+            self._out.extend([memoryview(b"".join(pieces))] if isinstance(self._line, ssl.SSLSocket) else pieces)
             self._progress = time.monotonic()
         if self._transcript:
-            for phase, octets in writing:
-                self._transcript.wrote(phase, octets)
+            for phase, pieces in writing:
+                self._transcript.wrote(phase, pieces)
         return bool(self._out)
 
     def _deadline(self, until):
@@ -354,24 +362,30 @@ class Session:
     def _readable(self, seconds):
         if isinstance(self._line, ssl.SSLSocket) and self._line.pending():
             return True
-        return bool(_polled(seconds, (self._line,)))
+        return bool(self._reading.poll(math.ceil(seconds * 1000)))
 
     def _write(self, answers):
         """Whether the kernel may take more; what the relay had still said is added to the answers where writing failed."""
-        block = self._out[0][:MOST_WRITTEN]
+        out = self._out
+        offered = _at_most(out, MOST_WRITTEN, 1 if isinstance(self._line, ssl.SSLSocket) else MOST_PIECES)
         try:
-            sent = self._line.send(block)
+            sent = self._line.send(offered[0]) if len(offered) == 1 else self._line.sendmsg(offered)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
             return False
         except OSError as error:
             answers += self._broken(error)
             return False
         self._protocol.wrote(sent)
-        self._out[0] = self._out[0][sent:]
-        if not self._out[0]:
-            self._out.popleft()
         self._progress = time.monotonic()
-        return sent == len(block)
+        is_all = sent == sum(map(len, offered))
+        if is_all and offered is out:
+            out.clear()
+            return True
+        while out and sent >= len(out[0]):
+            sent -= len(out.popleft())
+        if sent:
+            out[0] = memoryview(out[0])[sent:]
+        return is_all
 
     def _read(self):
         """The answers in what has come; None where nothing has."""
@@ -428,6 +442,19 @@ class Session:
     def _note(self, text):
         if self._transcript:
             self._transcript.note(text)
+
+
+def _at_most(pieces, octets, count):
+    """The first of the pieces, so many octets of so many of them at most; all of them as they are where they fit."""
+    if len(pieces) <= count and sum(map(len, pieces)) <= octets:
+        return pieces
+    some = []
+    for piece in itertools.islice(pieces, count):
+        some.append(memoryview(piece)[:octets])
+        octets -= len(some[-1])
+        if not octets:
+            break
+    return some
 
 
 def _connected(relay, wake, seconds):

@@ -14,8 +14,9 @@ class Transcript:
     def __init__(self, write: Callable[[str], None]):
         self._write = write
 
-    def wrote(self, phase: str, octets: bytes) -> None:
+    def wrote(self, phase: str, pieces: tuple[bytes, ...]) -> None:
         """What we handed to the relay."""
+        octets = b"".join(pieces)
         if phase == AUTH:
             # Whatever follows the mechanism's name is a secret, and so is a whole line without one.
             words = octets.split()

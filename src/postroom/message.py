@@ -45,7 +45,7 @@ class Block:
 PIECES, IS_ASCII, DOTTED = map(attrgetter, ("pieces", "_is_ascii", "dotted"))
 
 
-def checked(octets: "bytes | Block") -> Block:
+def checked(octets: bytes | Block) -> Block:
     """Raises LocalError unless these can be a Block.
 
     A bare CR or LF is a second end of data to some servers: SMTP smuggling (CVE-2023-51764 and its kin).
@@ -56,7 +56,7 @@ def checked(octets: "bytes | Block") -> Block:
 
 
 def whole_lines(octets: bytes) -> bytes:
-    """The same, as checked() has it, for whoever puts them into a Block."""
+    """The octets themselves, looked at as checked() does, for whoever puts them into a Block."""
     line_ends = octets.count(b"\r\n")
     if not (octets.endswith(b"\r\n") and octets.count(b"\r") == octets.count(b"\n") == line_ends and b"\0" not in octets):
         raise LocalError("the message holds a bare line end or a NUL; it was not sent")

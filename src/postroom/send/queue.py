@@ -6,7 +6,7 @@ from collections import deque
 from postroom.address import shown
 from postroom.errors import PostroomError, RelayUnavailable
 from postroom.message import Message
-from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, SENT, Fate
+from postroom.outcome import BEHIND, DEFERRED, GAVE_UP, NOT_BEGUN, PENDING, REJECTED, Fate
 from postroom.send.departures import Departures
 from postroom.send.patience import Patience
 from postroom.smtp.reply import SLOW
@@ -107,13 +107,6 @@ class Queue:
 
         Returns the fates as the journal is to have them: with the time to wait, or as refused where it was put off too often.
         """
-        if fates and not (self._echoes or self._returned) and all([fate.state == SENT for fate in fates]):
-            # Nearly always.
-            self._out.difference_update([fate.message.key for fate in fates])
-            self._slow_at = (None, 0)
-            for fate in fates:
-                self._patience.heed(fate)
-            return fates
         echoes = {fate.message.key for fate in fates if self._is_echo(fate)}
         settled = [fate if fate.message.key in echoes else self._slowed(fate) for fate in fates]
         settled = [self._put_off(fate) if fate.state == DEFERRED else fate for fate in settled]

@@ -21,7 +21,7 @@ class Window:
     """most: the limit. Times are monotonic seconds, of messages in the order in which they left.
 
     group: how many of it must be free before it is filled again: what leaves in COMMIT_SECONDS, three quarters of the window at most, because the line
-    must not run dry. gap: how many seconds lie between two messages of different groups, for each message of the first.
+    must not run dry. gap: how many seconds behind a group the next may leave, for each message of the first; 0 where it need not wait.
     """
 
     def __init__(self, most: int):
